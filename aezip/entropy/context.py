@@ -1,0 +1,406 @@
+"""The context model: which latents a latent is predicted from, in what order they are decoded,
+and the small network that turns them into a distribution.
+
+Order. Latents are wavelet-like bands: for each level an (h, w) plane per orientation and colour.
+All planes are decoded in one wavefront: plane by plane a latent at (y, x) belongs to step
+x + 2 y + lag, where the lag keeps every plane behind those it is predicted from. A photograph of
+W x H pixels thus takes about W/2 + H steps whatever its number of latents, each step one vector
+operation, and yet every latent sees its full raster-causal neighbourhood.
+
+Network. Inputs are logarithms of neighbouring latents' magnitudes, with and without sign; two
+hidden layers of clipped linear units; four outputs, the parameters of a `laplace` mixture.
+For coding it runs on integers held in float32: weights, activations and biases are integers, and
+every sum stays below 2**24, so that each partial sum is exact and neither the order of summation
+nor the BLAS, its threads or the processor can change a frequency (the idea of Balle, Johnston,
+Minnen, "Integer networks for data compression with latent-variable models", 2019).
+Where all inputs are zero (most of a photograph) the outputs depend on the plane alone, and the
+network does not run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aezip.entropy import laplace
+from aezip.entropy.coder import Decoder, Encoder
+from aezip.errors import ModelError
+
+Integers = NDArray[np.integer]
+Parameters = dict[str, NDArray[np.floating]]
+
+MARGIN = 3  # zeros around each plane in the flat buffer: the reach of the neighbourhood
+OWN = (
+    (0, -1), (0, -2), (0, -3),
+    (-1, -2), (-1, -1), (-1, 0), (-1, 1),
+    (-2, -2), (-2, -1), (-2, 0), (-2, 1), (-2, 2),
+)  # fmt: skip
+SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+NEIGHBOURS = len(OWN) + 5 * len(SQUARE)  # own, 2 orientations, 2 colours, parent
+FEATURES = 2 * NEIGHBOURS
+ORIENTATIONS = 4  # 0 is the low-pass band, which only the coarsest level has
+COLOURS = 3
+LAG = 4  # steps by which a plane follows those it reads a 3x3 square from
+
+FEATURE_STEPS = 16  # integer features: 1/16 octave
+LARGEST_FEATURE = 255
+HIDDEN_STEPS = 32  # integer activations: 1/32
+LARGEST_HIDDEN = 255
+HIDDEN_LIMIT = LARGEST_HIDDEN / HIDDEN_STEPS
+EXACT = 1 << 24  # float32 holds every integer up to here
+OUTPUT_STEPS = np.array(
+    [laplace.CENTRE_STEPS, laplace.SCALE_STEPS, laplace.SCALE_STEPS, laplace.WEIGHT_STEPS]
+)
+_CHUNK = 1 << 15  # latents whose frequencies are held in memory at once when encoding
+
+
+class Plane(NamedTuple):
+    """One band of one colour within the flat buffer."""
+
+    level: int
+    orientation: int
+    colour: int
+    height: int
+    width: int
+    start: int  # index of element (0, 0)
+    stride: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the latents of an image of one size lie in a flat buffer, and their decoding order.
+
+    `position`, `parent` and `plane_of` have one entry per latent, in decoding order; step t
+    decodes the latents `bounds[t]:bounds[t + 1]`.
+    """
+
+    planes: tuple[Plane, ...]
+    size: int
+    position: NDArray[np.int32]
+    parent: NDArray[np.int32]
+    plane_of: NDArray[np.uint8]
+    bounds: NDArray[np.int64]
+    offsets: NDArray[np.int32]  # (planes, NEIGHBOURS - 9), added to position
+    parent_offsets: NDArray[np.int32]  # (planes, 9), added to parent
+    reached: NDArray[np.int32]  # (planes, m): where a latent is a neighbour, added to position
+    squares: NDArray[np.int32]  # (planes, 9): the 3x3 square around a latent
+
+    def view(self, buffer: NDArray, plane: Plane) -> NDArray:
+        """The (height, width) plane inside a flat buffer of shape (size,)."""
+        whole = buffer[plane.start : plane.start + plane.height * plane.stride]
+        return whole.reshape(plane.height, plane.stride)[:, : plane.width]
+
+    def inputs(self, part: slice | Integers) -> Integers:
+        """Buffer indices of the neighbours of some latents: (n, NEIGHBOURS) int32."""
+        plane = self.plane_of[part]
+        own = self.offsets[plane]
+        own += self.position[part][:, None]
+        above = self.parent_offsets[plane]
+        above += self.parent[part][:, None]
+        return np.concatenate([own, above], axis=1)
+
+
+def layout(height: int, width: int, levels: int, colours: int) -> Layout:
+    """The layout of an image whose sides are multiples of 2**levels, with 1 or 3 colours."""
+    planes: list[Plane] = []
+    nothing: dict[int, int] = {}  # per level: the start of a plane of zeros
+    at = 0
+
+    def reserve(h: int, w: int) -> int:
+        nonlocal at
+        stride = w + MARGIN
+        start = at + MARGIN * stride + MARGIN
+        at = start + (h + MARGIN) * stride + MARGIN
+        return start
+
+    for level in range(levels, 0, -1):
+        h, w = height >> level, width >> level
+        nothing[level] = reserve(h, w)
+        for orientation in range(0 if level == levels else 1, ORIENTATIONS):
+            for colour in range(colours):
+                planes.append(
+                    Plane(level, orientation, colour, h, w, reserve(h, w), w + MARGIN)
+                )
+    index = {p[:3]: p for p in planes}
+    offsets = np.zeros((len(planes), NEIGHBOURS - len(SQUARE)), np.int32)
+    parent_offsets = np.zeros((len(planes), len(SQUARE)), np.int32)
+    positions, parents, plane_ids, steps = [], [], [], []
+    for number, p in enumerate(planes):
+        zero = nothing[p.level]
+
+        def square(start: int, stride: int) -> list[int]:
+            return [start + dy * stride + dx for dy, dx in SQUARE]
+
+        def start_of(orientation: int, colour: int, p: Plane = p, zero: int = zero) -> int:
+            found = index.get((p.level, orientation, colour))
+            return found.start if found else zero
+
+        row = [dy * p.stride + dx for dy, dx in OWN]
+        for back in (1, 2):
+            # The low-pass band is a parent, not an earlier orientation.
+            earlier = p.orientation - back
+            start = start_of(earlier, p.colour) if earlier >= 1 else zero
+            row += square(start - p.start, p.stride)
+        for back in (1, 2):
+            row += square(start_of(p.orientation, p.colour - back) - p.start, p.stride)
+        offsets[number] = row
+        y, x = np.mgrid[: p.height, : p.width].astype(np.int32)
+        if p.orientation == 0:
+            above, halve = None, 0
+        elif p.level == levels:
+            above, halve = index[(p.level, 0, p.colour)], 0
+        else:
+            above, halve = index[(p.level + 1, p.orientation, p.colour)], 1
+        above_start, above_stride = (above.start, above.stride) if above else (zero, p.stride)
+        parent_offsets[number] = square(0, above_stride)
+        positions.append((p.start + y * p.stride + x).ravel())
+        parents.append((above_start + (y >> halve) * above_stride + (x >> halve)).ravel())
+        plane_ids.append(np.full(p.height * p.width, number, np.uint8))
+        lag = LAG * (p.orientation + p.colour + (levels - p.level))
+        steps.append((x + 2 * y + lag).ravel())
+    step = np.concatenate(steps)
+    order = np.argsort(step.astype(np.uint16 if step.max() < 1 << 16 else np.uint32), kind="stable")
+    sources = offsets[:, len(OWN) + len(SQUARE) // 2 :: len(SQUARE)]
+    squares = np.array([[dy * p.stride + dx for dy, dx in SQUARE] for p in planes], np.int32)
+    reached = np.zeros((len(planes), len(OWN) + 4 * len(SQUARE)), np.int32)
+    for number, p in enumerate(planes):
+        readers = [
+            int(square - shift)
+            for shifts, square_start in zip(sources, planes, strict=True)
+            for shift in shifts
+            if square_start.start + shift == p.start
+            for square in squares[number]
+        ]
+        row = [-offset for offset in offsets[number][: len(OWN)].tolist()] + readers
+        reached[number, : len(row)] = row
+    return Layout(
+        planes=tuple(planes),
+        size=at,
+        position=np.concatenate(positions)[order].astype(np.int32),
+        parent=np.concatenate(parents)[order].astype(np.int32),
+        plane_of=np.concatenate(plane_ids)[order],
+        bounds=np.concatenate([[0], np.cumsum(np.bincount(step))]).astype(np.int64),
+        offsets=offsets,
+        parent_offsets=parent_offsets,
+        reached=reached,
+        squares=squares,
+    )
+
+
+def integer_features(values: Integers) -> NDArray[np.float32]:
+    """log2(1 + |v|) in 1/16 octaves, linear within an octave, as whole numbers in float32:
+    (n, 2), first with the sign of v, then without. Exact for |v| < 2**24."""
+    magnitude = 1 + np.abs(values.astype(np.int64))
+    mantissa, exponent = np.frexp(magnitude.astype(np.float64))
+    octaves = (exponent - 1) + (2 * mantissa - 1)
+    feature = np.minimum(np.floor(octaves * FEATURE_STEPS), LARGEST_FEATURE)
+    return np.stack([np.sign(values) * feature, feature], axis=-1).astype(np.float32)
+
+
+def shape_of(hidden: int, levels: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the network's parameters."""
+    return {
+        "w1": (FEATURES, hidden),
+        "level": (levels + 1, hidden),
+        "orientation": (ORIENTATIONS, hidden),
+        "colour": (COLOURS, hidden),
+        "quality": (hidden,),
+        "w2": (hidden, hidden),
+        "b2": (hidden,),
+        "w3": (hidden, 4),
+        "b3": (4,),
+    }
+
+
+def embedding(parameters: Parameters, planes: tuple[Plane, ...]) -> NDArray[np.floating]:
+    """First-layer bias of each plane: (planes, hidden)."""
+    level = [p.level for p in planes]
+    orientation = [p.orientation for p in planes]
+    colour = [p.colour for p in planes]
+    return (
+        parameters["level"][level]
+        + parameters["orientation"][orientation]
+        + parameters["colour"][colour]
+    )
+
+
+class IntegerNetwork:
+    """The context network in exact arithmetic.
+
+    `parameters` are floats on binary grids: `steps[name]` is the number of grid steps per unit,
+    a power of two, for w1, w2 and w3; the biases are rounded to their layer's accumulator.
+    Raises ModelError if some sum could leave the range in which float32 is exact.
+    """
+
+    def __init__(self, parameters: Parameters, steps: dict[str, int]) -> None:
+        self._parameters = parameters
+        self._steps = steps
+
+        def whole(name: str) -> NDArray[np.float32]:
+            return np.rint(parameters[name] * steps[name]).astype(np.float32)
+
+        self._w1, self._w2, self._w3 = whole("w1"), whole("w2"), whole("w3")
+        unit = HIDDEN_STEPS * steps["w2"]
+        self._b2 = np.rint(parameters["b2"] * unit).astype(np.float32)
+        unit = HIDDEN_STEPS * steps["w3"]
+        self._scale3 = (OUTPUT_STEPS / unit).astype(np.float32)
+        # Half a grid step, so that the final floor rounds to nearest.
+        half = 0.5 / self._scale3
+        self._b3 = np.rint(parameters["b3"] * unit + half).astype(np.float32)
+        for weights, bias, largest in (
+            (self._w2, self._b2, LARGEST_HIDDEN),
+            (self._w3, self._b3, LARGEST_HIDDEN),
+        ):
+            _check_exact(weights, np.abs(bias), largest)
+
+    def bias(self, planes: tuple[Plane, ...], log_step: int) -> NDArray[np.float32]:
+        """First-layer biases for the planes of an image whose quantiser step has the base-2
+        logarithm `log_step` / 16: (planes, hidden) float32 of whole numbers."""
+        unit = FEATURE_STEPS * self._steps["w1"]
+        quality = self._parameters["quality"] * (log_step / FEATURE_STEPS)
+        exact = embedding(self._parameters, planes).astype(np.float64) + quality
+        rounded = np.rint(exact * unit).astype(np.float32)
+        _check_exact(self._w1, np.abs(rounded).max(axis=0), LARGEST_FEATURE)
+        return rounded
+
+    def __call__(
+        self, features: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> laplace.GridParameters:
+        """Grid parameters for n latents: features (n, FEATURES) and bias (n, hidden)."""
+        hidden = features @ self._w1
+        hidden += bias
+        hidden = _activate(hidden, HIDDEN_STEPS / (FEATURE_STEPS * self._steps["w1"]))
+        hidden = hidden @ self._w2
+        hidden += self._b2
+        hidden = _activate(hidden, 1 / self._steps["w2"])
+        output = hidden @ self._w3
+        output += self._b3
+        output *= self._scale3
+        grid = np.floor(output).astype(np.int64)
+        return laplace.GridParameters(grid[:, 0], grid[:, 1], grid[:, 2], grid[:, 3])
+
+
+def _activate(x: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    # A power of two scales exactly; floor then drops the fraction alike on every machine.
+    x *= np.float32(scale)
+    np.floor(x, out=x)
+    return np.clip(x, 0, LARGEST_HIDDEN, out=x)
+
+
+def _check_exact(
+    weights: NDArray[np.float32], bias: NDArray[np.float32], largest: int
+) -> None:
+    reach = np.abs(weights).astype(np.float64).sum(axis=0) * largest + bias
+    if not reach.max() < EXACT:
+        raise ModelError("the context network's weights are too large to be evaluated exactly")
+
+
+def steps_for(parameters: Parameters, finest: int = 256) -> dict[str, int]:
+    """The finest weight grids, up to `finest` steps per unit, on which every sum is exact."""
+
+    def fits(name: str, steps: int, largest: int) -> bool:
+        reach = np.abs(np.rint(parameters[name] * steps)).sum(axis=0) * largest
+        return bool(reach.max() < EXACT * 0.75)  # the rest is for the bias
+
+    steps = {}
+    for name, largest in (("w1", LARGEST_FEATURE), ("w2", LARGEST_HIDDEN), ("w3", LARGEST_HIDDEN)):
+        steps[name] = finest
+        while steps[name] > 1 and not fits(name, steps[name], largest):
+            steps[name] //= 2
+    return steps
+
+
+def _is_active(where: Layout, buffer: Integers) -> NDArray[np.bool_]:
+    """For each latent in decoding order, whether any neighbour is not zero."""
+    present = buffer != 0
+    near = np.zeros(where.size, bool)
+    by_square = np.zeros(where.size, bool)
+    for plane in where.planes:
+        # Offsets of up to MARGIN rows stay inside the buffer: every plane has its margin.
+        start, stop = plane.start, plane.start + plane.height * plane.stride
+        target = by_square[start:stop]
+        for dy, dx in SQUARE:
+            shift = dy * plane.stride + dx
+            target |= present[start + shift : stop + shift]
+    for number, plane in enumerate(where.planes):
+        start, stop = plane.start, plane.start + plane.height * plane.stride
+        target = near[start:stop]
+        for shift in where.offsets[number][: len(OWN)]:
+            target |= present[start + shift : stop + shift]
+        for group in range(4):
+            # The middle of each square; a plane of zeros has no squares set either.
+            shift = where.offsets[number][len(OWN) + group * len(SQUARE) + len(SQUARE) // 2]
+            target |= by_square[start + shift : stop + shift]
+    return near[where.position] | by_square[where.parent]
+
+
+def encode(
+    network: IntegerNetwork, where: Layout, buffer: Integers, log_step: int, encoder: Encoder
+) -> None:
+    """Code all latents of an image; `buffer` (where.size,) int32 holds them, zeros elsewhere."""
+    bias = network.bias(where.planes, log_step)
+    quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
+    active = _is_active(where, buffer)
+    steps = np.repeat(np.arange(len(where.bounds) - 1), np.diff(where.bounds))
+    features = integer_features(buffer)
+    for begin in range(0, len(where.position), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        plane = where.plane_of[part]
+        grid = laplace.GridParameters(*(p[plane] for p in quiet))
+        some = np.flatnonzero(active[part])
+        if len(some):
+            result = network(
+                _gather(features, where.inputs(some + begin)), bias[plane[some]]
+            )
+            for target, values in zip(grid, result, strict=True):
+                target[some] = values
+        encoder.encode_steps(
+            buffer[where.position[part]], laplace.frequency_rows(grid), steps[part]
+        )
+
+
+def _gather(features: NDArray[np.float32], index: Integers) -> NDArray[np.float32]:
+    """(n, FEATURES): the signed and the plain feature of each neighbour."""
+    # One 8-byte element holds both features of a latent: one gather fetches them together.
+    pairs = features.view(np.float64).ravel().take(index)
+    return pairs.view(np.float32)
+
+
+def decode(
+    network: IntegerNetwork, where: Layout, log_step: int, decoder: Decoder
+) -> NDArray[np.int32]:
+    """The inverse of `encode`: the flat buffer of latents, (where.size,) int32."""
+    bias = network.bias(where.planes, log_step)
+    quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
+    quiet_rows = laplace.frequency_rows(quiet)
+    buffer = np.zeros(where.size, np.int32)
+    features = np.zeros((where.size, 2), np.float32)
+    near = np.zeros(where.size, bool)  # some neighbour, other than a parent, is not zero
+    by_square = np.zeros(where.size, bool)  # the 3x3 square around here is not all zero
+    bounds = where.bounds.tolist()
+    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        if begin == end:
+            continue
+        position = where.position[begin:end]
+        plane = where.plane_of[begin:end]
+        rows = laplace.Rows(*(x.take(plane, axis=0) for x in quiet_rows))
+        some = np.flatnonzero(near[position] | by_square[where.parent[begin:end]])
+        if len(some):
+            result = network(
+                _gather(features, where.inputs(some + begin)), bias[plane[some]]
+            )
+            for target, values in zip(rows, laplace.frequency_rows(result), strict=True):
+                target[some] = values
+        values = decoder.decode(rows)
+        found = np.flatnonzero(values)
+        if len(found):
+            values, at = values[found], position[found]
+            buffer[at] = values
+            features[at] = integer_features(values)
+            plane = plane[found]
+            near[where.reached.take(plane, axis=0) + at[:, None]] = True
+            by_square[where.squares.take(plane, axis=0) + at[:, None]] = True
+    return buffer
