@@ -1,0 +1,53 @@
+"""Activations: like layers without parameters, `activation(x)` returns `(output, backprop)`,
+and `backprop(dy)` the gradient of x alone."""
+
+from __future__ import annotations
+
+from aezip.nn.layers import Backprop
+from aezip.nn.ops import Array, ops_of
+
+
+def linear(x: Array) -> tuple[Array, Backprop]:
+    """The identity."""
+    return x, lambda dy: dy
+
+
+def relu(x: Array) -> tuple[Array, Backprop]:
+    """max(x, 0)."""
+    y = ops_of(x).xp.maximum(x, 0)
+    return y, lambda dy: dy * (y > 0)
+
+
+def leaky_relu(x: Array, slope: float = 0.1) -> tuple[Array, Backprop]:
+    """x where it is positive, slope * x elsewhere."""
+    xp = ops_of(x).xp
+    factor = xp.where(x > 0, x.dtype.type(1), x.dtype.type(slope))
+    return x * factor, lambda dy: dy * factor
+
+
+def clipped_relu(x: Array, limit: float) -> tuple[Array, Backprop]:
+    """x clipped to 0..limit."""
+    y = ops_of(x).xp.clip(x, 0, limit)
+    return y, lambda dy: dy * ((y > 0) & (y < limit))
+
+
+def sigmoid(x: Array) -> tuple[Array, Backprop]:
+    """1 / (1 + exp(-x)), without overflow for any x."""
+    xp = ops_of(x).xp
+    small = xp.exp(-xp.abs(x))
+    y = xp.where(x >= 0, 1, small) / (1 + small)
+    return y, lambda dy: dy * y * (1 - y)
+
+
+def tanh(x: Array) -> tuple[Array, Backprop]:
+    """The hyperbolic tangent."""
+    y = ops_of(x).xp.tanh(x)
+    return y, lambda dy: dy * (1 - y * y)
+
+
+def softmax(x: Array) -> tuple[Array, Backprop]:
+    """exp(x) over its sum along the last axis, without overflow for any x."""
+    xp = ops_of(x).xp
+    y = xp.exp(x - x.max(axis=-1, keepdims=True))
+    y /= y.sum(axis=-1, keepdims=True)
+    return y, lambda dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))

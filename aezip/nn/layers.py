@@ -1,0 +1,208 @@
+"""Layers as functions: `layer(x, parameters...)` returns `(output, backprop)`.
+
+`backprop(gradient of the output)` returns the gradients of the arguments in their order: of x,
+then of each parameter. What the backward pass needs stays in the closure, so a layer has no
+hidden state and any composition works (the idea of thinc). All arithmetic is matrix products
+over whole batches, in the dtype of the arguments. Images are (n, height, width, channels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aezip.nn.ops import Array, ops_of
+
+Backprop = Callable[[Array], Any]
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+
+
+def dense(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Backprop]:
+    """Fully connected: `x @ w + b`, over the last axis.
+
+    x: (..., inputs), w: (inputs, outputs), b: (outputs,) or None for no bias.
+    Returns (..., outputs); backprop gives (dx, dw, db), db None without a bias.
+    Raises ValueError where the shapes do not fit.
+    """
+    if x.shape[-1] != w.shape[0] or (b is not None and b.shape != w.shape[1:]):
+        raise ValueError(
+            f"a dense layer of shape {w.shape} cannot take inputs of shape {x.shape}"
+            + (f" and a bias of shape {b.shape}" if b is not None else "")
+        )
+    y = x @ w
+    if b is not None:
+        y += b
+
+    def backprop(dy: Array) -> tuple[Array, Array, Array | None]:
+        flat = dy.reshape(-1, w.shape[1])
+        dw = x.reshape(-1, w.shape[0]).T @ flat
+        return dy @ w.T, dw, None if b is None else flat.sum(axis=0)
+
+    return y, backprop
+
+
+def same_padding(size: Pair, kernel: Pair, stride: Pair) -> Padding:
+    """The padding that makes a convolution give ceil(size / stride) rows and columns; the odd
+    one goes after (as in TensorFlow)."""
+    pads = []
+    for n, k, s in zip(size, kernel, stride, strict=True):
+        total = max((-(-n // s) - 1) * s + k - n, 0)
+        pads.append((total // 2, total - total // 2))
+    return pads[0], pads[1]
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+) -> tuple[Array, Backprop]:
+    """Convolution (the networks' kind: no flip), as one matrix product over all windows.
+
+    x: (n, h, w, inputs), w: (kernel h, kernel w, inputs, outputs), b: (outputs,) or None.
+    padding: zeros ((above, below), (left, right)).
+    Returns (n, rows, columns, outputs); backprop gives (dx, dw, db).
+    Raises ValueError where the shapes do not fit.
+    """
+    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
+        raise ValueError(f"a kernel of shape {w.shape} cannot take images of shape {x.shape}")
+    ops = ops_of(x)
+    kernel = w.shape[:2]
+    padded = _pad(x, padding)
+    if padded.shape[1] < kernel[0] or padded.shape[2] < kernel[1]:
+        raise ValueError(f"images of shape {x.shape} are smaller than the kernel {w.shape}")
+    windows = ops.windows(padded, kernel, stride)
+    n, rows, columns = windows.shape[:3]
+    patches = windows.reshape(n * rows * columns, -1)
+    matrix = w.reshape(-1, w.shape[3])
+    y = patches @ matrix
+    if b is not None:
+        y += b
+
+    def backprop(dy: Array) -> tuple[Array, Array, Array | None]:
+        flat = dy.reshape(-1, w.shape[3])
+        dw = (patches.T @ flat).reshape(w.shape)
+        dpatches = (flat @ matrix.T).reshape(n, rows, columns, *w.shape[:3])
+        dx = _crop(_overlap(dpatches, padded.shape, stride), padding)
+        return dx, dw, None if b is None else flat.sum(axis=0)
+
+    return y.reshape(n, rows, columns, w.shape[3]), backprop
+
+
+def conv2d_transpose(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+) -> tuple[Array, Backprop]:
+    """Transposed convolution: what `conv2d` with the same kernel does to gradients.
+
+    x: (n, rows, columns, inputs), w: (kernel h, kernel w, outputs, inputs), b: (outputs,) or
+    None. padding: rows and columns cut from the result.
+    Returns (n, h, w, outputs), h = (rows - 1) stride + kernel - padding; backprop gives
+    (dx, dw, db). Raises ValueError where the shapes do not fit.
+    """
+    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[3]:
+        raise ValueError(f"a kernel of shape {w.shape} cannot take images of shape {x.shape}")
+    ops = ops_of(x)
+    n, rows, columns, inputs = x.shape
+    matrix = w.reshape(-1, inputs)
+    flat = x.reshape(-1, inputs)
+    patches = (flat @ matrix.T).reshape(n, rows, columns, *w.shape[:3])
+    whole = (
+        n,
+        (rows - 1) * stride[0] + w.shape[0],
+        (columns - 1) * stride[1] + w.shape[1],
+        w.shape[2],
+    )
+    y = _crop(_overlap(patches, whole, stride), padding)
+    if b is not None:
+        y = y + b
+
+    def backprop(dy: Array) -> tuple[Array, Array, Array | None]:
+        windows = ops.windows(_pad(dy, padding), w.shape[:2], stride)
+        dpatches = windows.reshape(n * rows * columns, -1)
+        dx = (dpatches @ matrix).reshape(x.shape)
+        dw = (dpatches.T @ flat).reshape(w.shape)
+        return dx, dw, None if b is None else dy.sum(axis=(0, 1, 2))
+
+    return y, backprop
+
+
+def pad_edges(x: Array, margin: int) -> tuple[Array, Backprop]:
+    """`x` (n, h, w, c) with its outermost pixels repeated `margin` times on all sides."""
+    xp = ops_of(x).xp
+    y = xp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="edge")
+
+    def backprop(dy: Array) -> Array:
+        for axis in (1, 2):
+            dy = xp.moveaxis(dy, axis, 0)
+            inner = dy[margin:-margin].copy() if margin else dy.copy()
+            if margin:
+                inner[0] += dy[:margin].sum(axis=0)
+                inner[-1] += dy[-margin:].sum(axis=0)
+            dy = xp.moveaxis(inner, 0, axis)
+        return dy
+
+    return y, backprop
+
+
+def space_to_depth(x: Array, block: int) -> tuple[Array, Backprop]:
+    """(n, h, w, c) to (n, h / block, w / block, block * block * c)."""
+
+    def backprop(dy: Array) -> Array:
+        return _to_space(dy, block)
+
+    return _to_depth(x, block), backprop
+
+
+def depth_to_space(x: Array, block: int) -> tuple[Array, Backprop]:
+    """The inverse of `space_to_depth`."""
+
+    def backprop(dy: Array) -> Array:
+        return _to_depth(dy, block)
+
+    return _to_space(x, block), backprop
+
+
+def _to_depth(x: Array, block: int) -> Array:
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h // block, w // block, block * block * c)
+
+
+def _to_space(x: Array, block: int) -> Array:
+    n, h, w, c = x.shape
+    x = x.reshape(n, h, w, block, block, c // block**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h * block, w * block, c // block**2)
+
+
+def _pad(x: Array, padding: Padding) -> Array:
+    if padding == ((0, 0), (0, 0)):
+        return x
+    return ops_of(x).xp.pad(x, ((0, 0), *padding, (0, 0)))
+
+
+def _crop(x: Array, padding: Padding) -> Array:
+    (top, bottom), (left, right) = padding
+    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+
+
+def _overlap(patches: Array, shape: tuple[int, ...], stride: Pair) -> Array:
+    """Patches (n, rows, columns, kh, kw, c) added up where they overlap: `shape`."""
+    total = ops_of(patches).xp.zeros(shape, patches.dtype)
+    rows, columns, kh, kw = patches.shape[1:5]
+    for y in range(kh):
+        for x in range(kw):
+            target = total[
+                :,
+                y : y + (rows - 1) * stride[0] + 1 : stride[0],
+                x : x + (columns - 1) * stride[1] + 1 : stride[1],
+            ]
+            target += patches[:, :, :, y, x]
+    return total
