@@ -27,6 +27,7 @@ def leaky_relu(x: Array, slope: float = 0.1) -> tuple[Array, Backprop]:
 
 def clipped_relu(x: Array, limit: float) -> tuple[Array, Backprop]:
     """x clipped to 0..limit."""
+    limit = x.dtype.type(limit)  # a float64 scalar would promote float32
     y = ops_of(x).xp.clip(x, 0, limit)
     return y, lambda dy: dy * ((y > 0) & (y < limit))
 

@@ -25,11 +25,9 @@ def dense(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Backprop]:
     Returns (..., outputs); backprop gives (dx, dw, db), db None without a bias.
     Raises ValueError where the shapes do not fit.
     """
-    if x.shape[-1] != w.shape[0] or (b is not None and b.shape != w.shape[1:]):
-        raise ValueError(
-            f"a dense layer of shape {w.shape} cannot take inputs of shape {x.shape}"
-            + (f" and a bias of shape {b.shape}" if b is not None else "")
-        )
+    if x.ndim == 0 or w.ndim != 2 or x.shape[-1] != w.shape[0]:
+        raise ValueError(f"weights of shape {w.shape} cannot take inputs of shape {x.shape}")
+    _check_bias(w, b, w.shape[1])
     y = x @ w
     if b is not None:
         y += b
@@ -69,6 +67,7 @@ def conv2d(
     """
     if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
         raise ValueError(f"a kernel of shape {w.shape} cannot take images of shape {x.shape}")
+    _check_bias(w, b, w.shape[3])
     ops = ops_of(x)
     kernel = w.shape[:2]
     padded = _pad(x, padding)
@@ -76,8 +75,8 @@ def conv2d(
         raise ValueError(f"images of shape {x.shape} are smaller than the kernel {w.shape}")
     windows = ops.windows(padded, kernel, stride)
     n, rows, columns = windows.shape[:3]
-    patches = windows.reshape(n * rows * columns, -1)
     matrix = w.reshape(-1, w.shape[3])
+    patches = windows.reshape(-1, matrix.shape[0])
     y = patches @ matrix
     if b is not None:
         y += b
@@ -109,6 +108,7 @@ def conv2d_transpose(
     """
     if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[3]:
         raise ValueError(f"a kernel of shape {w.shape} cannot take images of shape {x.shape}")
+    _check_bias(w, b, w.shape[2])
     ops = ops_of(x)
     n, rows, columns, inputs = x.shape
     matrix = w.reshape(-1, inputs)
@@ -120,13 +120,15 @@ def conv2d_transpose(
         (columns - 1) * stride[1] + w.shape[1],
         w.shape[2],
     )
+    if whole[1] <= sum(padding[0]) or whole[2] <= sum(padding[1]):
+        raise ValueError(f"a padding of {padding} leaves nothing of a result of shape {whole}")
     y = _crop(_overlap(patches, whole, stride), padding)
     if b is not None:
         y = y + b
 
     def backprop(dy: Array) -> tuple[Array, Array, Array | None]:
         windows = ops.windows(_pad(dy, padding), w.shape[:2], stride)
-        dpatches = windows.reshape(n * rows * columns, -1)
+        dpatches = windows.reshape(-1, matrix.shape[0])
         dx = (dpatches @ matrix).reshape(x.shape)
         dw = (dpatches.T @ flat).reshape(w.shape)
         return dx, dw, None if b is None else dy.sum(axis=(0, 1, 2))
@@ -153,7 +155,12 @@ def pad_edges(x: Array, margin: int) -> tuple[Array, Backprop]:
 
 
 def space_to_depth(x: Array, block: int) -> tuple[Array, Backprop]:
-    """(n, h, w, c) to (n, h / block, w / block, block * block * c)."""
+    """(n, h, w, c) to (n, h / block, w / block, block * block * c).
+
+    Raises ValueError where block does not divide h and w.
+    """
+    if x.ndim != 4 or x.shape[1] % block or x.shape[2] % block:
+        raise ValueError(f"images of shape {x.shape} do not divide into blocks of {block, block}")
 
     def backprop(dy: Array) -> Array:
         return _to_space(dy, block)
@@ -162,12 +169,23 @@ def space_to_depth(x: Array, block: int) -> tuple[Array, Backprop]:
 
 
 def depth_to_space(x: Array, block: int) -> tuple[Array, Backprop]:
-    """The inverse of `space_to_depth`."""
+    """The inverse of `space_to_depth`.
+
+    Raises ValueError where block * block does not divide the channels.
+    """
+    if x.ndim != 4 or x.shape[3] % block**2:
+        raise ValueError(f"channels of shape {x.shape} do not make blocks of {block, block}")
 
     def backprop(dy: Array) -> Array:
         return _to_depth(dy, block)
 
     return _to_space(x, block), backprop
+
+
+def _check_bias(w: Array, b: Array | None, outputs: int) -> None:
+    # A bias of shape (1,) would be broadcast without a word, and its gradient would not fit.
+    if b is not None and b.shape != (outputs,):
+        raise ValueError(f"weights of shape {w.shape} do not go with a bias of shape {b.shape}")
 
 
 def _to_depth(x: Array, block: int) -> Array:

@@ -36,10 +36,10 @@ def cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
     exponential = xp.exp(shifted)
     total = exponential.sum(axis=-1, keepdims=True)
     samples = logits.size // logits.shape[-1]
-    value = (target * (xp.log(total) - shifted)).sum() / samples
+    value = float((target * (xp.log(total) - shifted)).sum()) / samples
     weight = target.sum(axis=-1, keepdims=True)
     gradient = (exponential / total * weight - target) / logits.dtype.type(samples)
-    return float(value), gradient
+    return value, gradient
 
 
 def _same_shape(prediction: Array, target: Array) -> None:

@@ -23,11 +23,17 @@ class Adam:
         """One step for each parameter that has a gradient.
 
         rates: the learning rate, one for all or one for each name in `gradients`.
+        Raises ValueError where a gradient has not the shape of its parameter.
         """
         for name, gradient in gradients.items():
             parameter = parameters[name]
+            if gradient.shape != parameter.shape:
+                raise ValueError(
+                    f"{name} of shape {parameter.shape} has a gradient of shape {gradient.shape}"
+                )
             xp = ops_of(parameter).xp
-            rate = rates if isinstance(rates, int | float) else rates[name]
+            # float(): a scalar of NumPy's float64 would promote float32.
+            rate = float(rates[name] if isinstance(rates, Mapping) else rates)
             m, v, t = self._moments.get(name) or (
                 xp.zeros_like(parameter),
                 xp.zeros_like(parameter),

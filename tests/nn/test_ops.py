@@ -1,0 +1,263 @@
+"""Also that all of `aezip.nn` computes with the backend of the arrays it is given: a small
+backend that is not NumPy, whose arrays NumPy refuses, runs every layer, loss and optimizer."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from functools import partial
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from gradients import as_tuple
+
+from aezip import nn
+from aezip.nn import NUMPY, ops_of
+
+# NumPy.
+
+
+def test_numpys_arrays_and_scalars_belong_to_numpy():
+    class Subclass(np.ndarray):
+        pass
+
+    for x in (np.zeros(3), np.float32(3), np.zeros(3).view(Subclass)):
+        assert ops_of(x) is NUMPY
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0], 3.0, "text", None])
+def test_other_types_are_refused_by_name(x):
+    with pytest.raises(TypeError, match=type(x).__name__):
+        ops_of(x)
+
+
+def test_asarray_and_to_host():
+    x = NUMPY.asarray([1, 2], np.float32)
+    assert x.dtype == np.float32
+    assert NUMPY.to_host(x) is x
+
+
+@pytest.mark.parametrize(
+    ("size", "stride"), [((1, 1), (1, 1)), ((3, 2), (1, 1)), ((2, 3), (3, 2)), ((5, 7), (2, 2))]
+)
+def test_windows(size, stride):
+    x = np.random.default_rng(0).normal(size=(2, 5, 7, 3))
+    windows = NUMPY.windows(x, size, stride)
+    rows = (5 - size[0]) // stride[0] + 1
+    columns = (7 - size[1]) // stride[1] + 1
+    assert windows.shape == (2, rows, columns, *size, 3)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * stride[0], column * stride[1]
+            expected = x[:, top : top + size[0], left : left + size[1]]
+            np.testing.assert_array_equal(windows[:, row, column], expected)
+    assert np.shares_memory(windows, x)
+
+
+# A foreign backend.
+
+
+class Foreign:
+    """An array that lives elsewhere, as one on a GPU does: it computes with its like and with
+    scalars, NumPy's functions and arrays refuse it. `seen` collects the dtypes of all results."""
+
+    __array_ufunc__ = None
+    seen: set[np.dtype] = set()  # noqa: RUF012
+
+    def __init__(self, data):
+        self.data = np.asarray(data)
+        Foreign.seen.add(self.data.dtype)
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("implicit conversion to a NumPy array")
+
+    def __array_function__(self, *args):
+        return NotImplemented
+
+    def get(self):
+        return self.data
+
+    shape = property(lambda self: self.data.shape)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    dtype = property(lambda self: self.data.dtype)
+    T = property(lambda self: Foreign(self.data.T))
+
+    def __float__(self):
+        return float(self.data)
+
+    def __getitem__(self, key):
+        return Foreign(self.data[unwrap(key)])
+
+    def __setitem__(self, key, value):
+        self.data[unwrap(key)] = unwrap(value)
+
+
+def unwrap(x):
+    if isinstance(x, np.ndarray):
+        raise TypeError("an array of NumPy among foreign ones")
+    if isinstance(x, tuple | list):
+        return type(x)(unwrap(item) for item in x)
+    return x.data if isinstance(x, Foreign) else x
+
+
+def wrapped(function):
+    def call(*args, **kwargs):
+        result = function(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
+        return Foreign(result) if isinstance(result, np.ndarray | np.generic) else result
+
+    return call
+
+
+def in_place(function):
+    def call(self, other):
+        function(self.data, unwrap(other))
+        return self
+
+    return call
+
+
+for name in ("add", "sub", "mul", "truediv", "matmul", "and_", "or_", "gt", "ge", "lt", "le"):
+    method = name.strip("_")
+    function = getattr(operator, name)
+    setattr(Foreign, f"__{method}__", wrapped(function))
+    if method not in ("gt", "ge", "lt", "le"):
+        setattr(Foreign, f"__r{method}__", wrapped(lambda a, b, f=function: f(b, a)))
+        if method != "matmul":
+            setattr(Foreign, f"__i{method}__", in_place(getattr(operator, f"i{method}")))
+Foreign.__neg__ = wrapped(operator.neg)
+for name in ("reshape", "transpose", "copy", "sum", "mean", "max"):
+    setattr(Foreign, name, wrapped(getattr(np.ndarray, name)))
+
+
+class ForeignModule(ModuleType):
+    """NumPy's functions by NumPy's names, for foreign arrays."""
+
+    lib = SimpleNamespace(
+        stride_tricks=SimpleNamespace(
+            sliding_window_view=wrapped(np.lib.stride_tricks.sliding_window_view)
+        )
+    )
+
+    def __getattr__(self, name):
+        return wrapped(getattr(np, name))
+
+    def asarray(self, x, dtype=None):
+        return Foreign(np.asarray(x.data if isinstance(x, Foreign) else x, dtype=dtype))
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    module = ForeignModule("foreign_arrays")
+    monkeypatch.setitem(sys.modules, "foreign_arrays", module)
+    monkeypatch.setattr(Foreign, "__module__", "foreign_arrays")
+    monkeypatch.setattr(Foreign, "seen", set())
+    return module
+
+
+def test_a_foreign_array_belongs_to_its_module(foreign):
+    x = foreign.asarray([1.0, 2.0])
+    ops = ops_of(x)
+    assert ops.xp is foreign
+    assert isinstance(ops.asarray([3.0]), Foreign)
+    host = ops.to_host(x)
+    assert type(host) is np.ndarray
+    np.testing.assert_array_equal(host, [1, 2])
+    assert ops.to_host(host) is host
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        np.exp,
+        np.sum,
+        np.asarray,
+        lambda x: np.pad(x, 1),
+        lambda x: np.where(x > 0, 1.0, 0.0),
+        lambda x: np.zeros(2) + x,
+        lambda x: x + np.zeros(2),
+        lambda x: np.stack([x, x]),
+    ],
+)
+def test_numpy_refuses_foreign_arrays(foreign, use):
+    # What the tests below stand on.
+    with pytest.raises(TypeError):
+        use(foreign.asarray([1.0, 2.0]))
+
+
+LAYERS = {
+    "dense": (nn.dense, (2, 4, 3), (3, 5), (5,)),
+    "conv2d": (
+        partial(nn.conv2d, stride=(2, 1), padding=((1, 0), (1, 2))),
+        *((2, 5, 6, 2), (3, 3, 2, 4), (4,)),
+    ),
+    "conv2d_transpose": (
+        partial(nn.conv2d_transpose, stride=(2, 1), padding=((1, 0), (1, 1))),
+        *((2, 5, 6, 2), (3, 3, 4, 2), (4,)),
+    ),
+    "pad_edges": (partial(nn.pad_edges, margin=2), (2, 3, 4, 2)),
+    "space_to_depth": (partial(nn.space_to_depth, block=2), (2, 4, 6, 3)),
+    "depth_to_space": (partial(nn.depth_to_space, block=2), (2, 4, 6, 8)),
+    "linear": (nn.linear, (4, 5)),
+    "relu": (nn.relu, (4, 5)),
+    "leaky_relu": (nn.leaky_relu, (4, 5)),
+    "clipped_relu": (partial(nn.clipped_relu, limit=0.7), (4, 5)),
+    "sigmoid": (nn.sigmoid, (4, 5)),
+    "tanh": (nn.tanh, (4, 5)),
+    "softmax": (nn.softmax, (4, 5)),
+}
+
+
+def arrays(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def assert_same(actual, expected):
+    assert isinstance(actual, Foreign)
+    np.testing.assert_array_equal(actual.data, expected)
+
+
+def assert_all_float32():
+    """Nothing was promoted on the way either: that would cost time and memory."""
+    assert Foreign.seen <= {np.dtype(np.float32), np.dtype(bool)}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_and_activations_compute_with_the_foreign_module(foreign, name):
+    layer, *shapes = LAYERS[name]
+    arguments = arrays(*shapes)
+    expected, expected_backprop = layer(*arguments)
+    y, backprop = layer(*map(foreign.asarray, arguments))
+    assert_same(y, expected)
+    (dy,) = arrays(expected.shape)
+    gradients = as_tuple(backprop(foreign.asarray(dy)))
+    for gradient, same in zip(gradients, as_tuple(expected_backprop(dy)), strict=True):
+        assert_same(gradient, same)
+    assert_all_float32()
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.mean_squared_error, nn.binary_cross_entropy, nn.cross_entropy]
+)
+def test_losses_compute_with_the_foreign_module(foreign, loss):
+    prediction, target = arrays((4, 3), (4, 3))
+    target = abs(target)
+    expected, expected_gradient = loss(prediction, target)
+    value, gradient = loss(foreign.asarray(prediction), foreign.asarray(target))
+    assert type(value) is float
+    assert value == expected
+    assert_same(gradient, expected_gradient)
+    assert_all_float32()
+
+
+def test_adam_computes_with_the_foreign_module(foreign):
+    parameter, gradient = arrays((4, 3), (4, 3))
+    moved = foreign.asarray(parameter.copy())
+    ours, theirs = nn.Adam(), nn.Adam()
+    for _ in range(3):
+        ours.update({"w": parameter}, {"w": gradient}, np.float64(0.1))
+        theirs.update({"w": moved}, {"w": foreign.asarray(gradient)}, np.float64(0.1))
+    assert_same(moved, parameter)
+    assert_all_float32()
