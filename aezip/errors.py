@@ -11,7 +11,7 @@ class ImageError(AezipError):
 
 
 class ModelError(AezipError):
-    """A model or decoder file is missing, damaged, of another version, or does not fit the images."""
+    """A model or decoder is missing, damaged, of another version, or does not fit the images."""
 
 
 class ArchiveError(AezipError):

@@ -19,7 +19,9 @@ network does not run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +32,8 @@ from aezip.entropy.coder import Decoder, Encoder
 from aezip.errors import ModelError
 
 Integers = NDArray[np.integer]
-Parameters = dict[str, NDArray[np.floating]]
+Array = NDArray[np.floating]
+Parameters = dict[str, Array]
 
 MARGIN = 3  # zeros around each plane in the flat buffer: the reach of the neighbourhood
 OWN = (
@@ -46,11 +49,13 @@ COLOURS = 3
 LAG = 4  # steps by which a plane follows those it reads a 3x3 square from
 
 FEATURE_STEPS = 16  # integer features: 1/16 octave
+LOG_STEP_UNITS = 32  # of the quantiser step's logarithm: 1/32 octave
 LARGEST_FEATURE = 255
 HIDDEN_STEPS = 32  # integer activations: 1/32
 LARGEST_HIDDEN = 255
 HIDDEN_LIMIT = LARGEST_HIDDEN / HIDDEN_STEPS
 EXACT = 1 << 24  # float32 holds every integer up to here
+WEIGHTS = {"w1": LARGEST_FEATURE, "w2": LARGEST_HIDDEN, "w3": LARGEST_HIDDEN}  # and their inputs
 OUTPUT_STEPS = np.array(
     [laplace.CENTRE_STEPS, laplace.SCALE_STEPS, laplace.SCALE_STEPS, laplace.WEIGHT_STEPS]
 )
@@ -190,11 +195,10 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
     )
 
 
-def integer_features(values: Integers) -> NDArray[np.float32]:
+def integer_features(values: NDArray) -> NDArray[np.float32]:
     """log2(1 + |v|) in 1/16 octaves, linear within an octave, as whole numbers in float32:
-    (n, 2), first with the sign of v, then without. Exact for |v| < 2**24."""
-    magnitude = 1 + np.abs(values.astype(np.int64))
-    mantissa, exponent = np.frexp(magnitude.astype(np.float64))
+    (n, 2), first with the sign of v, then without. Exact for whole |v| < 2**24."""
+    mantissa, exponent = np.frexp(1 + np.abs(values.astype(np.float64)))
     octaves = (exponent - 1) + (2 * mantissa - 1)
     feature = np.minimum(np.floor(octaves * FEATURE_STEPS), LARGEST_FEATURE)
     return np.stack([np.sign(values) * feature, feature], axis=-1).astype(np.float32)
@@ -227,16 +231,28 @@ def embedding(parameters: Parameters, planes: tuple[Plane, ...]) -> NDArray[np.f
     )
 
 
+def embedding_gradient(
+    dbias: Array, planes: tuple[Plane, ...], parameters: Parameters
+) -> Parameters:
+    """What `embedding` makes of the gradients (planes, hidden) of its result."""
+    gradients = {}
+    for name in ("level", "orientation", "colour"):
+        gradients[name] = np.zeros_like(parameters[name])
+        np.add.at(gradients[name], [getattr(p, name) for p in planes], dbias)
+    return gradients
+
+
 class IntegerNetwork:
     """The context network in exact arithmetic.
 
-    `parameters` are floats on binary grids: `steps[name]` is the number of grid steps per unit,
-    a power of two, for w1, w2 and w3; the biases are rounded to their layer's accumulator.
+    `parameters` are floats, those of w1, w2 and w3 multiples of 2**`grids[name]`; the biases are
+    rounded to their layer's accumulator.
     Raises ModelError if some sum could leave the range in which float32 is exact.
     """
 
-    def __init__(self, parameters: Parameters, steps: dict[str, int]) -> None:
+    def __init__(self, parameters: Parameters, grids: Mapping[str, int]) -> None:
         self._parameters = parameters
+        steps = {name: 2.0 ** -grids[name] for name in WEIGHTS}
         self._steps = steps
 
         def whole(name: str) -> NDArray[np.float32]:
@@ -258,9 +274,9 @@ class IntegerNetwork:
 
     def bias(self, planes: tuple[Plane, ...], log_step: int) -> NDArray[np.float32]:
         """First-layer biases for the planes of an image whose quantiser step has the base-2
-        logarithm `log_step` / 16: (planes, hidden) float32 of whole numbers."""
+        logarithm `log_step` / 32: (planes, hidden) float32 of whole numbers."""
         unit = FEATURE_STEPS * self._steps["w1"]
-        quality = self._parameters["quality"] * (log_step / FEATURE_STEPS)
+        quality = self._parameters["quality"] * (log_step / LOG_STEP_UNITS)
         exact = embedding(self._parameters, planes).astype(np.float64) + quality
         rounded = np.rint(exact * unit).astype(np.float32)
         _check_exact(self._w1, np.abs(rounded).max(axis=0), LARGEST_FEATURE)
@@ -298,22 +314,20 @@ def _check_exact(
         raise ModelError("the context network's weights are too large to be evaluated exactly")
 
 
-def steps_for(parameters: Parameters, finest: int = 256) -> dict[str, int]:
-    """The finest weight grids, up to `finest` steps per unit, on which every sum is exact."""
-
-    def fits(name: str, steps: int, largest: int) -> bool:
-        reach = np.abs(np.rint(parameters[name] * steps)).sum(axis=0) * largest
-        return bool(reach.max() < EXACT * 0.75)  # the rest is for the bias
-
-    steps = {}
-    for name, largest in (("w1", LARGEST_FEATURE), ("w2", LARGEST_HIDDEN), ("w3", LARGEST_HIDDEN)):
-        steps[name] = finest
-        while steps[name] > 1 and not fits(name, steps[name], largest):
-            steps[name] //= 2
-    return steps
+def finest_grids(parameters: Parameters) -> dict[str, int]:
+    """For each parameter the finest grid worth having, as a power of two, on which every sum of
+    `IntegerNetwork` is exact."""
+    grids = dict.fromkeys(parameters, -8)
+    for name, largest in WEIGHTS.items():
+        while True:
+            whole = np.abs(np.rint(parameters[name] * 2.0 ** -grids[name]))
+            if whole.sum(axis=0).max() * largest < EXACT * 0.75:  # the rest is for the bias
+                break
+            grids[name] += 1
+    return grids
 
 
-def _is_active(where: Layout, buffer: Integers) -> NDArray[np.bool_]:
+def is_active(where: Layout, buffer: Integers) -> NDArray[np.bool_]:
     """For each latent in decoding order, whether any neighbour is not zero."""
     present = buffer != 0
     near = np.zeros(where.size, bool)
@@ -337,36 +351,49 @@ def _is_active(where: Layout, buffer: Integers) -> NDArray[np.bool_]:
     return near[where.position] | by_square[where.parent]
 
 
-def encode(
-    network: IntegerNetwork, where: Layout, buffer: Integers, log_step: int, encoder: Encoder
-) -> None:
-    """Code all latents of an image; `buffer` (where.size,) int32 holds them, zeros elsewhere."""
+def predict(
+    network: IntegerNetwork, where: Layout, buffer: Integers, log_step: int
+) -> Iterator[tuple[slice, laplace.Rows]]:
+    """The distributions of all latents, a part of the decoding order at a time.
+
+    buffer: (where.size,) int32, the latents, zeros elsewhere. It is read as each part is asked
+    for, so a latent changed meanwhile changes what later parts are predicted from; one that was
+    zero at the start must stay so.
+    """
     bias = network.bias(where.planes, log_step)
     quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
-    active = _is_active(where, buffer)
-    steps = np.repeat(np.arange(len(where.bounds) - 1), np.diff(where.bounds))
+    active = is_active(where, buffer)
     features = integer_features(buffer)
+    present = buffer != 0
     for begin in range(0, len(where.position), _CHUNK):
         part = slice(begin, begin + _CHUNK)
         plane = where.plane_of[part]
         grid = laplace.GridParameters(*(p[plane] for p in quiet))
         some = np.flatnonzero(active[part])
         if len(some):
-            result = network(
-                _gather(features, where.inputs(some + begin)), bias[plane[some]]
-            )
+            result = network(gather(features, where.inputs(some + begin)), bias[plane[some]])
             for target, values in zip(grid, result, strict=True):
                 target[some] = values
-        encoder.encode_steps(
-            buffer[where.position[part]], laplace.frequency_rows(grid), steps[part]
-        )
+        yield part, laplace.frequency_rows(grid)
+        here = where.position[part]
+        here = here[present[here]]
+        features[here] = integer_features(buffer[here])
 
 
-def _gather(features: NDArray[np.float32], index: Integers) -> NDArray[np.float32]:
-    """(n, FEATURES): the signed and the plain feature of each neighbour."""
-    # One 8-byte element holds both features of a latent: one gather fetches them together.
-    pairs = features.view(np.float64).ravel().take(index)
-    return pairs.view(np.float32)
+def encode(
+    network: IntegerNetwork, where: Layout, buffer: Integers, log_step: int, encoder: Encoder
+) -> None:
+    """Code all latents of an image; `buffer` (where.size,) int32 holds them, zeros elsewhere."""
+    steps = np.repeat(np.arange(len(where.bounds) - 1), np.diff(where.bounds))
+    for part, rows in predict(network, where, buffer, log_step):
+        encoder.encode_steps(buffer[where.position[part]], rows, steps[part])
+
+
+def gather(features: Array, index: Integers) -> Array:
+    """(n, FEATURES): the signed and the plain feature of each neighbour; features (size, 2)."""
+    # One element holds both features of a latent, so that one gather fetches them together.
+    both = np.complex64 if features.dtype == np.float32 else np.complex128
+    return features.view(both).ravel().take(index).view(features.dtype)
 
 
 def decode(
@@ -381,7 +408,7 @@ def decode(
     near = np.zeros(where.size, bool)  # some neighbour, other than a parent, is not zero
     by_square = np.zeros(where.size, bool)  # the 3x3 square around here is not all zero
     bounds = where.bounds.tolist()
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         if begin == end:
             continue
         position = where.position[begin:end]
@@ -390,7 +417,7 @@ def decode(
         some = np.flatnonzero(near[position] | by_square[where.parent[begin:end]])
         if len(some):
             result = network(
-                _gather(features, where.inputs(some + begin)), bias[plane[some]]
+                gather(features, where.inputs(some + begin)), bias[plane[some]]
             )
             for target, values in zip(rows, laplace.frequency_rows(result), strict=True):
                 target[some] = values

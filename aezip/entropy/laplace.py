@@ -193,3 +193,16 @@ def frequency_rows(grid: GridParameters) -> Rows:
     second *= WEIGHT_STEPS - weight
     first += second
     return Rows(first, base, shift)
+
+
+def coded_bits(values: Integers, rows: Rows) -> NDArray[np.float32]:
+    """What coding each of n latents takes, in bits, raw bits included: (n,) float32."""
+    offset = (values.astype(np.int64) - rows.base) >> rows.shift
+    excess = np.abs(offset) - RADIUS
+    symbols = np.where(excess > 0, SYMBOLS - 1, offset + RADIUS)
+    total = np.float32(2**TABLE_BITS * WEIGHT_STEPS)
+    frequencies = np.take_along_axis(rows.frequencies, symbols[:, None], axis=1)[:, 0]
+    bits = np.log2(total / frequencies) + rows.shift.astype(np.float32)
+    far = np.flatnonzero(excess > 0)
+    bits[far] += 2 * np.frexp(excess[far].astype(np.float32))[1]
+    return bits

@@ -1,0 +1,168 @@
+"""What every autoencoder is, so that fitting, compressing and viewing need to know none of them.
+
+One object holds an architecture with its parameters. Those whose names begin with `analysis.`
+make latents and stay with the fitted model; all others rebuild images and travel with an archive,
+rounded to grids. `frozen` gives the autoencoder as an archive's reader will have it: the very
+parameters that must be used to write the archive.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aezip.entropy import parameters as coded
+from aezip.errors import ModelError
+
+Pixels = NDArray[np.uint8]
+"""One image: (height, width, channels), 1 to 4 channels: L, LA, RGB or RGBA."""
+
+Parameters = dict[str, NDArray[np.float32]]
+Shapes = dict[str, tuple[int, ...]]
+
+ANALYSIS = "analysis."
+BEST_QUALITY = 100
+
+
+@dataclass
+class Loss:
+    """What one batch of a training costs: all sums over the batch."""
+
+    bits: float
+    squared_error: float  # in squared grey levels
+    samples: int  # values the error was summed over
+    pixels: int
+    value: float  # what training minimises, per pixel: rate + lambda * distortion
+    gradients: Parameters | None = None
+
+    @property
+    def bits_per_pixel(self) -> float:
+        return self.bits / self.pixels
+
+    @property
+    def psnr(self) -> float:
+        """In dB."""
+        return 10 * float(np.log10(255**2 * self.samples / max(self.squared_error, 1e-9)))
+
+
+class Autoencoder(ABC):
+    """An architecture (`config`, numbers JSON can hold) with its parameters.
+
+    grids: of each travelling parameter, the base-2 logarithm of the grid it is rounded to when
+    it travels; empty until training has ended.
+    """
+
+    arch: ClassVar[str]
+    default_quality: ClassVar[int]
+    default_minutes: ClassVar[float]
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        parameters: Parameters,
+        grids: Mapping[str, int] | None = None,
+    ) -> None:
+        self.config = dict(config)
+        self.parameters = parameters
+        self.grids = dict(grids or {})
+
+    # --- what an architecture provides ---
+
+    @classmethod
+    @abstractmethod
+    def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
+        """The closed-form autoencoder for a collection, from which training goes on.
+
+        Raises ModelError where the architecture cannot take these images.
+        """
+
+    @classmethod
+    @abstractmethod
+    def shapes(cls, config: Mapping[str, Any]) -> Shapes:
+        """Of the parameters that travel. Raises ModelError for a config that is none."""
+
+    @abstractmethod
+    def sample_loss(
+        self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
+    ) -> Loss:
+        """Loss and gradients of a random batch; `progress` through training is 0 to 1."""
+
+    @abstractmethod
+    def evaluate(self, images: Sequence[Pixels]) -> Loss:
+        """Loss of a fixed sample of the images, quantised as when compressing."""
+
+    @abstractmethod
+    def rates(self, progress: float) -> Callable[[str], float]:
+        """The learning rate of each parameter by name, at this progress through training."""
+
+    @abstractmethod
+    def choose_grids(self, images: Sequence[Pixels], collection_pixels: int) -> dict[str, int]:
+        """The grids on which the parameters cost, in bytes and in quality, the least in all for
+        a collection of so many pixels."""
+
+    @abstractmethod
+    def check(self, pixels: Pixels) -> None:
+        """Raises ModelError where this autoencoder cannot take such an image."""
+
+    @abstractmethod
+    def encode(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
+        """Each image's latents as a bit stream. Only a frozen autoencoder may do this."""
+
+    @abstractmethod
+    def decode(self, payloads: Sequence[bytes], shape: tuple[int, int, int], quality: int) -> list[
+        Pixels
+    ]:
+        """Images of one shape (height, width, channels) from their bit streams.
+
+        Raises ArchiveError where a bit stream is none of this decoder's.
+        """
+
+    # --- what all share ---
+
+    def travelling(self) -> Parameters:
+        """The parameters that an archive needs."""
+        return {k: v for k, v in self.parameters.items() if not k.startswith(ANALYSIS)}
+
+    def frozen(self) -> Self:
+        """This autoencoder with its travelling parameters rounded as an archive holds them."""
+        rounded = {k: coded.on_grid(v, self.grids[k]) for k, v in self.travelling().items()}
+        return type(self)(self.config, {**self.parameters, **rounded}, self.grids)
+
+    def pack(self) -> bytes:
+        """The travelling parameters as an archive's decoder holds them."""
+        return coded.pack(self.travelling(), self.grids)
+
+    @classmethod
+    def unpack(cls, config: Mapping[str, Any], data: bytes) -> Self:
+        """The decoder that `pack` wrote. Raises ModelError for bytes that it did not."""
+        tensors, grids = coded.unpack(data, cls.shapes(config))
+        if not all(np.isfinite(x).all() for x in tensors.values()):
+            raise ModelError("the decoder is damaged: its parameters are not finite")
+        return cls(config, tensors, grids)
+
+
+def log_step(quality: int) -> int:
+    """The quantiser step of a quality from 1 to 100, as 32 times its base-2 logarithm in grey
+    levels: from 2**8 at 0 down to 2 at 100, close to what JPEG's qualities give.
+
+    Integer arithmetic alone, since the context model's frequencies depend on it.
+    """
+    q = quality
+    return 256 - (128 * q * 100**7 + 96 * q**8 + 100**8 // 2) // 100**8
+
+
+def step_size(log: int) -> float:
+    """The step in grey levels."""
+    return float(2.0 ** (log / 32))
+
+
+def check_quality(quality: int) -> int:
+    """`quality`, if it is one. Raises ModelError."""
+    if not 1 <= quality <= BEST_QUALITY:
+        raise ModelError(f"a quality is a number from 1 to {BEST_QUALITY}, not {quality}")
+    return quality

@@ -1,0 +1,249 @@
+"""Many small images of one size: each one whole through fully connected layers.
+
+The networks have one hidden layer on either side of the latents and start as principal component
+analysis exactly: hidden units come in pairs, max(x, 0) and max(-x, 0), whose difference is
+linear; the others wait with outgoing weights of zero. Each latent has a distribution of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, localcontext
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aezip import nn
+from aezip.autoencoders.base import (
+    ANALYSIS,
+    Autoencoder,
+    Loss,
+    Parameters,
+    Pixels,
+    Shapes,
+    log_step,
+    step_size,
+)
+from aezip.entropy import laplace
+from aezip.entropy import parameters as coded
+from aezip.entropy.coder import Decoder, Encoder
+from aezip.errors import ModelError
+
+Array = NDArray[np.floating]
+
+LAGRANGIAN = 7.0
+"""Bits that a squared error of one quantiser step is worth, as for photographs."""
+
+_BATCH = 128
+_LATENTS = 64
+_HIDDEN = 256
+_EVALUATED = 1024  # images
+_ROUND_FROM = 0.7  # of the training: latents are rounded, before that noise is added
+_PAYING = 22  # parameters for each image: about as many bytes as the image's latents, or fewer
+_PRIOR_GRIDS = {
+    "prior.centre": -3,  # the coder's own grids: 1 / laplace.CENTRE_STEPS and so on
+    "prior.log_scale": -3,
+    "prior.spread": -3,
+    "prior.weight": -4,
+}
+
+
+class Dense(Autoencoder):
+    """config: height, width, channels, hidden, latents, quality (that it was fitted for)."""
+
+    arch = "dense"
+    default_quality = 50
+    default_minutes = 4.0
+
+    @classmethod
+    def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
+        shapes = {x.shape for x in images}
+        if len(shapes) > 1:
+            raise ModelError(
+                "the dense architecture takes images of one size and kind only; "
+                f"here are {len(shapes)} kinds (pyramid takes all)"
+            )
+        height, width, channels = images[0].shape
+        size = height * width * channels
+        latents = max(1, min(_LATENTS, size // 4))
+        hidden = int(np.clip(_PAYING * len(images) // size, 2 * latents, _HIDDEN))
+        config = {
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "hidden": hidden,
+            "latents": latents,
+            "quality": quality,
+        }
+        step = step_size(log_step(quality)) / 255
+        sample = rng.choice(len(images), min(len(images), 2000), replace=False)
+        x = _as_floats([images[i] for i in sample])
+        mean = x.mean(axis=0)
+        # Fewer images than latents leave some axes without a direction: they stay zero.
+        axes = np.zeros((latents, size), np.float32)
+        found = np.linalg.svd(x - mean, full_matrices=False)[2][:latents]
+        axes[: len(found)] = found
+        p = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
+        p["synthesis.w1"][:] = _paired(np.eye(latents), hidden, rng)
+        p["synthesis.w2"][: 2 * latents] = np.concatenate([axes, -axes]) * step
+        p["synthesis.b2"][:] = mean
+        project = axes.T / step
+        p[ANALYSIS + "w1"] = _paired(project, max(_HIDDEN, 2 * latents), rng)
+        p[ANALYSIS + "b1"] = -mean @ p[ANALYSIS + "w1"]
+        w2 = np.zeros((p[ANALYSIS + "w1"].shape[1], latents), np.float32)
+        w2[: 2 * latents] = np.concatenate([np.eye(latents), -np.eye(latents)])
+        p[ANALYSIS + "w2"], p[ANALYSIS + "b2"] = w2, np.zeros(latents, np.float32)
+        spread = np.abs((x - mean) @ project).mean(axis=0)
+        p["prior.log_scale"][:] = np.log2(np.maximum(spread, 2**-3)) - 0.5
+        p["prior.spread"][:], p["prior.weight"][:] = 1, 0.5
+        return cls(config, p)
+
+    @classmethod
+    def shapes(cls, config: Mapping[str, Any]) -> Shapes:
+        names = ("height", "width", "channels", "hidden", "latents", "quality")
+        values = [config.get(k) for k in names]
+        if not all(isinstance(x, int) and 1 <= x <= 1 << 16 for x in values):
+            raise ModelError("the decoder is damaged: its architecture makes no sense")
+        height, width, channels, hidden, latents, quality = values
+        size = height * width * channels
+        if channels > 4 or quality > 100 or hidden * max(size, latents) > 1 << 28:
+            raise ModelError("the decoder is damaged: its architecture makes no sense")
+        return {
+            **{name: (latents,) for name in _PRIOR_GRIDS},
+            "synthesis.w1": (latents, hidden),
+            "synthesis.b1": (hidden,),
+            "synthesis.w2": (hidden, size),
+            "synthesis.b2": (size,),
+        }
+
+    def check(self, pixels: Pixels) -> None:
+        shape = tuple(self.config[k] for k in ("height", "width", "channels"))
+        if pixels.shape != shape:
+            kinds = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+            has, wants = (f"{w}x{h} {kinds[c]}" for h, w, c in (pixels.shape, shape))
+            raise ModelError(f"the model is for images of {wants}, and this is {has}")
+
+    # --- training ---
+
+    def rates(self, progress: float) -> Callable[[str], float]:
+        scale = 0.5 * (1 + np.cos(np.pi * min(progress, 1))) * 2e-3 + 1e-6
+        return lambda name: scale * (10 if name.startswith("prior.") else 1)
+
+    def sample_loss(
+        self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
+    ) -> Loss:
+        chosen = rng.integers(len(images), size=_BATCH)
+        x = _as_floats([images[i] for i in chosen])
+        noise = None
+        if progress < _ROUND_FROM:
+            noise = rng.random((len(x), self.config["latents"]), np.float32) - np.float32(0.5)
+        return self._loss(x, noise, train=True)
+
+    def evaluate(self, images: Sequence[Pixels]) -> Loss:
+        chosen = np.linspace(0, len(images) - 1, min(len(images), _EVALUATED)).astype(int)
+        return self._loss(_as_floats([images[i] for i in chosen]), None, train=False)
+
+    def _loss(self, x: Array, noise: Array | None, train: bool) -> Loss:
+        p = self.parameters
+        hidden, back1 = nn.dense(x, p[ANALYSIS + "w1"], p[ANALYSIS + "b1"])
+        hidden, activate1 = nn.relu(hidden)
+        latents, back2 = nn.dense(hidden, p[ANALYSIS + "w2"], p[ANALYSIS + "b2"])
+        latents = np.rint(latents) if noise is None else latents + noise
+        prior = [np.broadcast_to(p[name], latents.shape) for name in _PRIOR_GRIDS]
+        bits, (by_latents, *by_prior) = laplace.mixture_bits(latents, *prior)
+        hidden, back3 = nn.dense(latents, p["synthesis.w1"], p["synthesis.b1"])
+        hidden, activate3 = nn.relu(hidden)
+        y, back4 = nn.dense(hidden, p["synthesis.w2"], p["synthesis.b2"])
+        # A value below black or above white costs nothing, and no gradient moves it.
+        error = np.clip(y, 0, 1) - x
+        worth = LAGRANGIAN / (step_size(log_step(self.config["quality"])) / 255) ** 2
+        total, squared = float(bits.sum(dtype=np.float64)), float(np.vdot(error, error))
+        pixels = len(x) * self.config["height"] * self.config["width"]
+        loss = Loss(total, squared * 255**2, x.size, pixels, (total + worth * squared) / pixels)
+        if not train:
+            return loss
+        d: Parameters = {}
+        scale = np.float32(1 / pixels)
+        dhidden, d["synthesis.w2"], d["synthesis.b2"] = back4(error * (2 * worth * scale))
+        dlatents, d["synthesis.w1"], d["synthesis.b1"] = back3(activate3(dhidden))
+        for name, gradient in zip(_PRIOR_GRIDS, by_prior, strict=True):
+            d[name] = gradient.sum(axis=0) * scale
+        dlatents += by_latents * scale
+        dhidden, d[ANALYSIS + "w2"], d[ANALYSIS + "b2"] = back2(dlatents)
+        _, d[ANALYSIS + "w1"], d[ANALYSIS + "b1"] = back1(activate1(dhidden))
+        loss.gradients = d
+        return loss
+
+    def choose_grids(self, images: Sequence[Pixels], collection_pixels: int) -> dict[str, int]:
+        grids = {k: _PRIOR_GRIDS.get(k, -8) for k in self.travelling()}
+        return coded.choose_grids(
+            self.parameters,
+            grids,
+            lambda tensors: type(self)(self.config, tensors).evaluate(images).value
+            * collection_pixels,
+        )
+
+    # --- images ---
+
+    def encode(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
+        p = self.parameters
+        hidden, _ = nn.dense(_as_floats(images), p[ANALYSIS + "w1"], p[ANALYSIS + "b1"])
+        hidden, _ = nn.relu(hidden)
+        latents, _ = nn.dense(hidden, p[ANALYSIS + "w2"], p[ANALYSIS + "b2"])
+        whole = np.rint(latents * np.float32(self._finer(quality))).astype(np.int64)
+        rows = self._rows(quality)
+        payloads = []
+        for values in whole:
+            encoder = Encoder()
+            encoder.encode(values, rows)
+            payloads.append(encoder.finish())
+        return payloads
+
+    def decode(
+        self, payloads: Sequence[bytes], shape: tuple[int, int, int], quality: int
+    ) -> list[Pixels]:
+        self.check(np.empty(shape, np.uint8))
+        p, rows = self.parameters, self._rows(quality)
+        whole = np.array([Decoder(payload).decode(rows) for payload in payloads])
+        latents = (whole / self._finer(quality)).astype(np.float32)
+        hidden, _ = nn.dense(latents, p["synthesis.w1"], p["synthesis.b1"])
+        hidden, _ = nn.relu(hidden)
+        y, _ = nn.dense(hidden, p["synthesis.w2"], p["synthesis.b2"])
+        pixels = np.rint(np.clip(y, 0, 1) * np.float32(255)).astype(np.uint8)
+        return list(pixels.reshape(-1, *shape))
+
+    def _octaves_finer(self, quality: int) -> int:
+        """In 1/32, how much finer latents are than those of the quality fitted for."""
+        return log_step(self.config["quality"]) - log_step(quality)
+
+    def _finer(self, quality: int) -> float:
+        return float(2.0 ** (self._octaves_finer(quality) / 32))
+
+    def _rows(self, quality: int) -> laplace.Rows:
+        """The latents' frequencies, the same on every machine: integers, and an exponential
+        rounded correctly by `decimal`."""
+        grid = laplace.to_grid(*(self.parameters[name] for name in _PRIOR_GRIDS))
+        finer = self._octaves_finer(quality)
+        with localcontext() as context:
+            context.prec = 40
+            factor = int((Decimal(finer) / 32 * Decimal(2).ln()).exp() * (1 << 24))
+        return laplace.frequency_rows(
+            grid._replace(
+                centre=grid.centre * factor + (1 << 23) >> 24,
+                log_scale=grid.log_scale + (finer * laplace.SCALE_STEPS + 16) // 32,
+            )
+        )
+
+
+def _as_floats(images: Sequence[Pixels]) -> NDArray[np.float32]:
+    """(n, height * width * channels), 0 to 1."""
+    return np.stack([x.ravel() for x in images]).astype(np.float32) * np.float32(1 / 255)
+
+
+def _paired(linear: Array, hidden: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Weights (inputs, hidden) of which the first 2 n units are `linear` (inputs, n) and its
+    negative, the others random."""
+    inputs, n = linear.shape
+    others = rng.normal(size=(inputs, hidden - 2 * n)) * np.sqrt(2 / inputs)
+    return np.concatenate([linear, -linear, others], axis=1).astype(np.float32)

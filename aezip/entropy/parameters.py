@@ -1,0 +1,162 @@
+"""The decoder's parameters as entropy-coded bytes: they travel with every archive, so they are
+rounded to grids no finer than the images need and coded like latents.
+
+Each tensor has a grid of 2**grid and one distribution of `laplace`, chosen for the fewest bytes.
+The layout of the bytes: for each tensor, in the order of the names, the grid (int8), log_scale,
+spread and weight (uint8 each, log_scale from the lowest); then the range-coded values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aezip.entropy import laplace
+from aezip.entropy.coder import Decoder, Encoder
+from aezip.errors import ArchiveError, ModelError
+
+Array = NDArray[np.floating]
+Grids = Mapping[str, int]
+
+_HEAD = 4  # bytes per tensor before the coded values
+_LOWEST = laplace.LOG_SCALE_RANGE[0] * laplace.SCALE_STEPS
+_CHUNK = 1 << 15
+
+
+def on_grid(tensor: Array, grid: int) -> Array:
+    """`tensor` rounded to multiples of 2**grid, in its dtype."""
+    step = tensor.dtype.type(2.0**grid)
+    return np.rint(tensor / step) * step
+
+
+def pack(tensors: Mapping[str, Array], grids: Grids) -> bytes:
+    """All tensors, each rounded to its grid, as bytes that `unpack` reads."""
+    heads, coder = [], Encoder()
+    for name in sorted(tensors):
+        values = _whole(tensors[name], grids[name])
+        scale, spread, weight = _fit(values)
+        heads.append(bytes([grids[name] & 0xFF, scale - _LOWEST, spread, weight]))
+        for start in range(0, len(values), _CHUNK):
+            part = values[start : start + _CHUNK]
+            coder.encode(part, _rows(len(part), scale, spread, weight))
+    return b"".join(heads) + coder.finish()
+
+
+def unpack(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, Array], Grids]:
+    """(tensors, grids): what `pack` was given, rounded; tensors float32 of the given shapes.
+
+    Raises ModelError where the bytes are not those of such tensors.
+    """
+    names = sorted(shapes)
+    heads = np.frombuffer(data[: _HEAD * len(names)], np.uint8)
+    if len(heads) < _HEAD * len(names):
+        raise ModelError("the decoder is damaged: its parameters end too early")
+    coder = Decoder(data[len(heads) :])
+    tensors, grids = {}, {}
+    for name, head in zip(names, heads.reshape(-1, _HEAD).tolist(), strict=True):
+        grid, scale, spread, weight = head
+        grids[name] = grid - 256 if grid > 127 else grid
+        size = int(np.prod(shapes[name]))
+        try:
+            values = [
+                coder.decode(
+                    _rows(min(_CHUNK, size - start), scale + _LOWEST, spread, weight)
+                )
+                for start in range(0, size, _CHUNK)
+            ]
+        except ArchiveError as error:
+            raise ModelError("the decoder is damaged: its parameters cannot be decoded") from error
+        flat = np.concatenate(values) * 2.0 ** grids[name]
+        tensors[name] = flat.astype(np.float32).reshape(shapes[name])
+    return tensors, grids
+
+
+def bits(tensor: Array, grid: int) -> float:
+    """What `pack` takes for one tensor on a grid."""
+    values = _whole(tensor, grid)
+    scale, spread, weight = _fit(values)
+    return 8 * _HEAD + _cost(*_histogram(values), scale, spread, weight)
+
+
+def choose_grids(
+    tensors: Mapping[str, Array], grids: Grids, loss: Callable[[dict[str, Array]], float]
+) -> dict[str, int]:
+    """The grids that cost the least in all: the bits of the tensors and what rounding them does
+    to `loss(tensors)`, in bits too.
+
+    grids: the finest grid of each tensor that is to be coded; those of the others are left as
+    they are. Each tensor's grid is coarsened while that pays, the largest tensor first.
+    """
+    chosen = dict(grids)
+    rounded = {k: on_grid(v, grids[k]) if k in grids else v for k, v in tensors.items()}
+    least = loss(rounded)
+    for name in sorted(grids, key=lambda k: -tensors[k].size):
+        cost = bits(tensors[name], chosen[name])
+        if cost <= 8 * _HEAD:
+            continue
+        stride = 2
+        while stride:
+            trial = on_grid(tensors[name], chosen[name] + stride)
+            trial_bits = bits(tensors[name], chosen[name] + stride)
+            found = loss({**rounded, name: trial})
+            if found + trial_bits < least + cost:
+                chosen[name] += stride
+                rounded[name], least, cost = trial, found, trial_bits
+            else:
+                stride //= 2
+    return chosen
+
+
+def _whole(tensor: Array, grid: int) -> NDArray[np.int64]:
+    return np.rint(tensor.ravel().astype(np.float64) / 2.0**grid).astype(np.int64)
+
+
+def _rows(count: int, scale: int, spread: int, weight: int) -> laplace.Rows:
+    one = laplace.frequency_rows(
+        laplace.GridParameters(*(np.array([x]) for x in (0, scale, spread, weight)))
+    )
+    return laplace.Rows(*(np.repeat(x, count, axis=0) for x in one))
+
+
+def _histogram(values: NDArray[np.int64]) -> tuple[Array, Array]:
+    magnitudes, counts = np.unique(np.abs(values), return_counts=True)
+    return magnitudes.astype(np.float64), counts.astype(np.float64)
+
+
+def _cost(magnitudes: Array, counts: Array, scale: int, spread: int, weight: int) -> float:
+    parameters = (
+        np.full_like(magnitudes, x)
+        for x in (
+            0,
+            scale / laplace.SCALE_STEPS,
+            spread / laplace.SCALE_STEPS,
+            weight / laplace.WEIGHT_STEPS,
+        )
+    )
+    return float(laplace.mixture_bits(magnitudes, *parameters)[0] @ counts)
+
+
+def _fit(values: NDArray[np.int64]) -> tuple[int, int, int]:
+    """(log_scale, spread, weight) on the coder's grids that code the values in the fewest bits,
+    by descent along one coordinate at a time."""
+    magnitudes, counts = _histogram(values)
+    mean = max(float(magnitudes @ counts) / len(values), 2.0 ** laplace.LOG_SCALE_RANGE[0])
+    unit = laplace.SCALE_STEPS
+    low, high = (x * unit for x in laplace.LOG_SCALE_RANGE)
+    limits = ((low, high), (0, laplace.SPREAD_RANGE[1] * unit), (0, laplace.WEIGHT_STEPS))
+    best = [int(np.clip(round(np.log2(mean) * unit), low, high)), unit, laplace.WEIGHT_STEPS // 2]
+    cost = _cost(magnitudes, counts, *best)
+    for stride in (8, 4, 2, 1):
+        moved = True
+        while moved:
+            moved = False
+            for axis, (least, most) in enumerate(limits):
+                for direction in (-stride, stride):
+                    trial = list(best)
+                    trial[axis] = min(max(trial[axis] + direction, least), most)
+                    found = _cost(magnitudes, counts, *trial)
+                    if found < cost - 1e-9:
+                        best, cost, moved = trial, found, True
+    return best[0], best[1], best[2]

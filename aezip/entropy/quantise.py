@@ -1,0 +1,63 @@
+"""Rate-distortion optimised quantisation: rounding each latent to the value that is worth its
+bits, not merely to the nearest.
+
+The latents are visited once, in decoding order and in large vectors: for each one that is not
+zero the distribution is known from the latents decided before it, and of the nearest integer,
+the next one towards zero and zero the one with the least bits + lambda * squared error is taken
+(the idea of trellis quantisation in video coders, without the trellis).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aezip.entropy import context, laplace
+from aezip.entropy.context import IntegerNetwork, Layout
+
+DEAD_ZONE = 0.6
+"""Magnitudes below this, in steps, are rounded to zero whatever their distribution."""
+
+
+def nearest(scaled: NDArray[np.floating]) -> NDArray[np.int32]:
+    """Latents in steps (any shape) to integers, with the dead zone alone."""
+    magnitude = np.abs(scaled)
+    whole = np.floor(magnitude + 0.5)
+    whole[magnitude < DEAD_ZONE] = 0
+    return np.copysign(whole, scaled).astype(np.int32)
+
+
+def optimise(
+    network: IntegerNetwork,
+    where: Layout,
+    scaled: NDArray[np.float32],
+    log_step: int,
+    value_of_distortion: NDArray[np.float32],
+) -> NDArray[np.int32]:
+    """The integers to code for an image: (where.size,) int32.
+
+    scaled: (where.size,) latents in steps of their quantiser. value_of_distortion: (planes,)
+    bits that a squared error of one step is worth, lambda times the squared step.
+    """
+    buffer = nearest(scaled)
+    for part, rows in context.predict(network, where, buffer, log_step):
+        position = where.position[part]
+        some = np.flatnonzero(buffer[position])
+        if not len(some):
+            continue
+        rows = laplace.Rows(*(x[some] for x in rows))
+        position = position[some]
+        target = scaled[position]
+        worth = value_of_distortion[where.plane_of[part][some]]
+        value = buffer[position]
+
+        def cost(candidate: NDArray[np.int32]) -> NDArray[np.float32]:
+            return laplace.coded_bits(candidate, rows) + worth * (target - candidate) ** 2  # noqa: B023
+
+        best, least = value, cost(value)
+        for candidate in (value - np.sign(value), np.zeros_like(value)):
+            found = cost(candidate)
+            better = found < least
+            best, least = np.where(better, candidate, best), np.minimum(found, least)
+        buffer[position] = best
+    return buffer

@@ -1,0 +1,94 @@
+"""The context model as a differentiable rate: what training minimises.
+
+The same network as `context.IntegerNetwork`, in floating point, on the same features, with the
+gradients that the coder has no need of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aezip import nn
+from aezip.entropy import context, laplace
+from aezip.entropy.context import Layout, Parameters
+
+Array = NDArray[np.floating]
+Backprop = Callable[[], tuple[Array, Parameters]]
+
+
+def rate(
+    parameters: Parameters,
+    where: Layout,
+    buffer: Array,
+    log_step: int,
+    sample: tuple[int, np.random.Generator] | None = None,
+) -> tuple[float, Backprop]:
+    """Bits of all latents of one image or crop.
+
+    buffer: (where.size,) latents in the layout's flat order, zero where there is none. Whole
+    numbers or, with simulated quantisation, not. log_step: as `IntegerNetwork.bias` takes it.
+    sample: (n, rng) to run the network on n latents drawn at random, which stand for all that
+    have a context: unbiased, and many small steps teach more than few large ones.
+    Returns (bits, backprop); backprop gives the gradients by buffer and by each parameter.
+    The gradient by a latent is that of its own bits; its influence as a neighbour of others is
+    left out (it is small where the contexts are logarithms, and costs as much as the rest).
+    """
+    active = context.is_active(where, buffer)
+    some = np.flatnonzero(active)
+    quiet = np.flatnonzero(~active)
+    weight = buffer.dtype.type(1)
+    if sample is not None and len(some) > sample[0]:
+        weight = buffer.dtype.type(len(some) / sample[0])
+        some = np.sort(sample[1].choice(some, sample[0], replace=False))
+    features = context.integer_features(buffer).astype(buffer.dtype)
+    features *= buffer.dtype.type(1 / context.FEATURE_STEPS)
+    inputs = context.gather(features, where.inputs(some))
+    planes = len(where.planes)
+    # One row for each plane, with all features zero, then one for each latent with a context.
+    which = np.concatenate([quiet, some])
+    plane = np.concatenate([np.arange(planes), where.plane_of[some]])
+    row = np.concatenate([where.plane_of[quiet], planes + np.arange(len(some))])
+    inputs = np.concatenate([np.zeros((planes, inputs.shape[1]), inputs.dtype), inputs])
+    bias = context.embedding(parameters, where.planes)
+    bias = bias + parameters["quality"] * parameters["quality"].dtype.type(
+        log_step / context.LOG_STEP_UNITS
+    )
+
+    hidden, back1 = nn.dense(inputs, parameters["w1"])
+    hidden += bias[plane]
+    hidden, clip1 = nn.clipped_relu(hidden, context.HIDDEN_LIMIT)
+    hidden, back2 = nn.dense(hidden, parameters["w2"], parameters["b2"])
+    hidden, clip2 = nn.clipped_relu(hidden, context.HIDDEN_LIMIT)
+    output, back3 = nn.dense(hidden, parameters["w3"], parameters["b3"])
+    position = where.position[which]
+    bits, (by_value, *by_outputs) = laplace.mixture_bits(buffer[position], *output[row].T)
+    bits[len(quiet) :] *= weight
+
+    def backprop() -> tuple[Array, Parameters]:
+        dbuffer = np.zeros_like(buffer)
+        by_value[len(quiet) :] *= weight
+        dbuffer[position] = by_value
+        doutput = np.empty_like(output)
+        for column, gradient in enumerate(by_outputs):
+            doutput[:planes, column] = np.bincount(
+                row[: len(quiet)], weights=gradient[: len(quiet)], minlength=planes
+            )
+            doutput[planes:, column] = gradient[len(quiet) :] * weight
+        d: Parameters = {}
+        dhidden, d["w3"], d["b3"] = back3(doutput)
+        dhidden, d["w2"], d["b2"] = back2(clip2(dhidden))
+        dhidden = clip1(dhidden)
+        d["w1"] = inputs.T @ dhidden
+        dbias = np.zeros_like(bias)
+        order = np.argsort(plane, kind="stable")
+        starts = np.searchsorted(plane[order], np.arange(planes))
+        np.add.reduceat(dhidden[order], starts, axis=0, out=dbias)
+        d.update(context.embedding_gradient(dbias, where.planes, parameters))
+        d["quality"] = dbias.sum(axis=0) * dbias.dtype.type(log_step / context.LOG_STEP_UNITS)
+        return dbuffer, d
+
+    del back1  # the inputs are data: their gradient is not wanted, and it is the largest product
+    return float(bits.sum(dtype=np.float64)), backprop
