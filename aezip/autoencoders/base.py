@@ -60,6 +60,7 @@ class Autoencoder(ABC):
     arch: ClassVar[str]
     default_quality: ClassVar[int]
     default_minutes: ClassVar[float]
+    batch: ClassVar[int]  # images that are best encoded at once
 
     def __init__(
         self,
@@ -101,9 +102,8 @@ class Autoencoder(ABC):
         """The learning rate of each parameter by name, at this progress through training."""
 
     @abstractmethod
-    def choose_grids(self, images: Sequence[Pixels], collection_pixels: int) -> dict[str, int]:
-        """The grids on which the parameters cost, in bytes and in quality, the least in all for
-        a collection of so many pixels."""
+    def finest_grids(self) -> dict[str, int]:
+        """For each travelling parameter the finest grid that decoding can take or gain from."""
 
     @abstractmethod
     def check(self, pixels: Pixels) -> None:
@@ -127,6 +127,15 @@ class Autoencoder(ABC):
     def travelling(self) -> Parameters:
         """The parameters that an archive needs."""
         return {k: v for k, v in self.parameters.items() if not k.startswith(ANALYSIS)}
+
+    def choose_grids(self, images: Sequence[Pixels], pixels: int) -> None:
+        """Set the grids on which the parameters cost, in bytes and in quality, the least in all
+        for a collection of so many pixels, of which `images` is a part."""
+
+        def loss(tensors: Parameters) -> float:
+            return type(self)(self.config, tensors).evaluate(images).value * pixels
+
+        self.grids = coded.choose_grids(self.parameters, self.finest_grids(), loss)
 
     def frozen(self) -> Self:
         """This autoencoder with its travelling parameters rounded as an archive holds them."""

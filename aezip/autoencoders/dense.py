@@ -26,7 +26,6 @@ from aezip.autoencoders.base import (
     step_size,
 )
 from aezip.entropy import laplace
-from aezip.entropy import parameters as coded
 from aezip.entropy.coder import Decoder, Encoder
 from aezip.errors import ModelError
 
@@ -55,6 +54,7 @@ class Dense(Autoencoder):
     arch = "dense"
     default_quality = 50
     default_minutes = 4.0
+    batch = 256
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
@@ -110,7 +110,7 @@ class Dense(Autoencoder):
         if channels > 4 or quality > 100 or hidden * max(size, latents) > 1 << 28:
             raise ModelError("the decoder is damaged: its architecture makes no sense")
         return {
-            **{name: (latents,) for name in _PRIOR_GRIDS},
+            **dict.fromkeys(_PRIOR_GRIDS, (latents,)),
             "synthesis.w1": (latents, hidden),
             "synthesis.b1": (hidden,),
             "synthesis.w2": (hidden, size),
@@ -175,14 +175,8 @@ class Dense(Autoencoder):
         loss.gradients = d
         return loss
 
-    def choose_grids(self, images: Sequence[Pixels], collection_pixels: int) -> dict[str, int]:
-        grids = {k: _PRIOR_GRIDS.get(k, -8) for k in self.travelling()}
-        return coded.choose_grids(
-            self.parameters,
-            grids,
-            lambda tensors: type(self)(self.config, tensors).evaluate(images).value
-            * collection_pixels,
-        )
+    def finest_grids(self) -> dict[str, int]:
+        return {k: _PRIOR_GRIDS.get(k, -8) for k in self.travelling()}
 
     # --- images ---
 

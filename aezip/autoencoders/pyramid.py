@@ -28,7 +28,6 @@ from aezip.autoencoders.base import (
 )
 from aezip.autoencoders.lifting import Bands
 from aezip.entropy import context, laplace, quantise
-from aezip.entropy import parameters as coded
 from aezip.entropy.coder import Decoder, Encoder
 from aezip.entropy.context import COLOURS, ORIENTATIONS, IntegerNetwork, Layout, Plane
 from aezip.entropy.rate import rate
@@ -62,6 +61,7 @@ class Pyramid(Autoencoder):
     arch = "pyramid"
     default_quality = 75
     default_minutes = 12.0
+    batch = 1
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
@@ -115,8 +115,7 @@ class Pyramid(Autoencoder):
     def evaluate(self, images: Sequence[Pixels]) -> Loss:
         rng = np.random.default_rng(0)
         losses = [
-            self._loss(_random_crop(images, rng), log_step(_EVALUATED[n % len(_EVALUATED)]))
-            for n in range(3 * len(_EVALUATED))
+            self._loss(_random_crop(images, rng), log_step(quality)) for quality in _EVALUATED
         ]
         return Loss(
             bits=sum(x.bits for x in losses),
@@ -143,17 +142,20 @@ class Pyramid(Autoencoder):
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
         bands, back_analysis = lifting.analyse(planes, p["lifting"])
         steps = self._band_steps(log)
-        buffer = np.zeros(where.size, np.float32)
+        buffer, unrounded = np.zeros((2, where.size), np.float32)
         decoded, kept = _empty_like(bands), []
         for plane in where.planes:
             key = _key(plane)
             scaled = _band(bands, plane) / steps[key]
             q = np.copysign(np.floor(np.abs(scaled) + _ROUNDING), scaled)
             where.view(buffer, plane)[:] = q
+            where.view(unrounded, plane)[:] = scaled
             value = q - _shrink(q, p["shrink"][key])
             _band(decoded, plane)[:] = value * steps[key]
             kept.append((scaled, q, value))
-        bits, back_rate = rate(_section(p, "context"), where, buffer, log, sample)
+        bits, back_rate = rate(
+            _section(p, "context"), where, buffer, log, sample, unrounded if filtered else None
+        )
         synthesised, back_synthesis = lifting.synthesise(decoded, p["lifting"])
         result = synthesised
         if filtered:
@@ -192,15 +194,9 @@ class Pyramid(Autoencoder):
         loss.gradients = {k: v * weight for k, v in d.items()}
         return loss
 
-    def choose_grids(self, images: Sequence[Pixels], collection_pixels: int) -> dict[str, int]:
-        finest = context.finest_grids(_section(self.parameters, "context"))
-        grids = {k: finest.get(k.removeprefix("context."), -10) for k in self.travelling()}
-        return coded.choose_grids(
-            self.travelling(),
-            grids,
-            lambda tensors: type(self)(self.config, tensors).evaluate(images).value
-            * collection_pixels,
-        )
+    def finest_grids(self) -> dict[str, int]:
+        exact = context.finest_grids(_section(self.parameters, "context"))
+        return {k: exact.get(k.removeprefix("context."), -9) for k in self.travelling()}
 
     # --- one image ---
 

@@ -25,6 +25,7 @@ def rate(
     buffer: Array,
     log_step: int,
     sample: tuple[int, np.random.Generator] | None = None,
+    unrounded: Array | None = None,
 ) -> tuple[float, Backprop]:
     """Bits of all latents of one image or crop.
 
@@ -32,6 +33,10 @@ def rate(
     numbers or, with simulated quantisation, not. log_step: as `IntegerNetwork.bias` takes it.
     sample: (n, rng) to run the network on n latents drawn at random, which stand for all that
     have a context: unbiased, and many small steps teach more than few large ones.
+    unrounded: (where.size,) what `buffer` was rounded from. The gradient by a latent is then that
+    of the rate averaged over the rounding interval, bits(u + 1/2) - bits(u - 1/2), which is what
+    additive uniform noise gives in expectation; at a whole number itself the zeros, which are
+    most, would have none.
     Returns (bits, backprop); backprop gives the gradients by buffer and by each parameter.
     The gradient by a latent is that of its own bits; its influence as a neighbour of others is
     left out (it is small where the contexts are logarithms, and costs as much as the rest).
@@ -69,8 +74,15 @@ def rate(
 
     def backprop() -> tuple[Array, Parameters]:
         dbuffer = np.zeros_like(buffer)
-        by_value[len(quiet) :] *= weight
-        dbuffer[position] = by_value
+        slope = by_value
+        if unrounded is not None:
+            exact = unrounded[position]
+            distributions = output[row].T
+            half = buffer.dtype.type(0.5)
+            slope = laplace.mixture_bits(exact + half, *distributions)[0]
+            slope -= laplace.mixture_bits(exact - half, *distributions)[0]
+        slope[len(quiet) :] *= weight
+        dbuffer[position] = slope
         doutput = np.empty_like(output)
         for column, gradient in enumerate(by_outputs):
             doutput[:planes, column] = np.bincount(

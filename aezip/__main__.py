@@ -1,0 +1,5 @@
+"""`python -m aezip`."""
+
+from aezip.cli import main
+
+main()

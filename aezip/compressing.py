@@ -1,0 +1,268 @@
+"""Writing an archive: every image coded, decoded again from what was coded, and measured."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aezip import images as pictures
+from aezip import peers
+from aezip.archive import decoder_path
+from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
+from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
+from aezip.fitting import default_model, load_model
+from aezip.metrics import psnr
+from aezip.storage.files import one_line
+from aezip.storage.hdf5 import content_id, write_decoder
+from aezip.storage.rows import MODES, Row, default_cells, write_rows
+
+EXACT_DB = 100.0
+"""What an image that came back exactly counts as in a mean PSNR."""
+
+_COMPARED = 24  # images that are encoded as JPEG and WebP for the comparison
+_COMPARED_PIXELS = 12_000_000
+
+
+@dataclass
+class Report:
+    """What `compress` did: sizes in bytes, times in seconds, PSNR in dB."""
+
+    csv: Path
+    decoder: Path
+    quality: int
+    images: int
+    pixels: int
+    original_bytes: int
+    csv_bytes: int
+    decoder_bytes: int
+    mean_psnr: float
+    worst_psnr: float
+    worst_name: str
+    seconds: float
+    skipped: int
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    peers: dict[str, float | None] = field(default_factory=dict)
+    compared: int = 0  # images that the peers' bytes are extrapolated from
+
+    @property
+    def archive_bytes(self) -> int:
+        return self.csv_bytes + self.decoder_bytes
+
+    @property
+    def bits_per_pixel(self) -> float:
+        return 8 * self.archive_bytes / self.pixels
+
+
+class _Coded(NamedTuple):
+    name: str
+    row: Row | None
+    psnr: float
+    original_bytes: int
+    error: str
+
+
+def compress(
+    folder: str | os.PathLike[str],
+    csv: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
+    *,
+    quality: int | None = None,
+    jobs: int = 1,
+    compare: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Write the images of a folder as an archive: `csv`, and its decoder beside it.
+
+    model: a fitted model, by default `models/<folder name>.h5`. quality: 1 to 100, by default
+    what the model was fitted for. jobs: processes that work side by side; more than one needs
+    the usual `if __name__ == "__main__"` in a script. compare: also measure what JPEG and WebP
+    take at equal PSNR. progress: called with (images done, images in all).
+
+    An image that cannot be read or coded is named in the report and left out.
+    Raises ImageError, ModelError or ArchiveError where nothing could be written; an archive that
+    was there is then as it was.
+    """
+    began = time.monotonic()
+    target = decoder_path(csv)
+    path = default_model(folder) if model is None else Path(model)
+    if quality is not None:
+        check_quality(quality)
+    found = pictures.find(folder)
+    if not path.exists():
+        raise ModelError(
+            f"{one_line(path)}: there is no such model; run aezip fit {one_line(folder)} first"
+        )
+    if os.path.realpath(target) == os.path.realpath(path):
+        raise ArchiveError(
+            f"{one_line(csv)} would have its decoder at {one_line(target)}, where the model is; "
+            "choose another name"
+        )
+    fitted, _ = load_model(path)
+    autoencoder = fitted.frozen()
+    used: int = quality or autoencoder.config["quality"]
+    coder = _Coder(autoencoder, Path(folder), used)
+    coded: list[_Coded] = []
+    for batch in coder.code_all(found.names, jobs):
+        coded += batch
+        if progress is not None:
+            progress(len(coded), len(found.names))
+    rows = [x.row for x in coded if x.row is not None]
+    failed = [(x.name, x.error) for x in coded if x.row is None]
+    if not rows:
+        raise ImageError(f"none of the {len(coded)} images could be compressed: {failed[0][1]}")
+
+    # What most rows say alike is said once, in the decoder.
+    common = Counter((x.width, x.height, x.mode, x.quality) for x in rows).most_common(1)[0][0]
+    defaults = default_cells(*common)
+    header = {"arch": autoencoder.arch, "config": autoencoder.config, "defaults": defaults}
+    parameters = autoencoder.pack()
+    write_decoder(target, header, parameters)
+    write_rows(csv, rows, content_id(header, parameters), defaults)
+
+    kept = [x for x in coded if x.row is not None]
+    values = [min(x.psnr, EXACT_DB) for x in kept]
+    worst = int(np.argmin(values))
+    report = Report(
+        csv=Path(csv),
+        decoder=target,
+        quality=used,
+        images=len(kept),
+        pixels=sum(x.width * x.height for x in rows),
+        original_bytes=sum(x.original_bytes for x in kept),
+        csv_bytes=os.path.getsize(csv),
+        decoder_bytes=os.path.getsize(target),
+        mean_psnr=float(np.mean(values)),
+        worst_psnr=values[worst],
+        worst_name=kept[worst].name,
+        seconds=time.monotonic() - began,
+        skipped=found.skipped,
+        failed=failed,
+    )
+    if compare:
+        _compare(report, Path(folder), rows, values)
+    return report
+
+
+class _Coder:
+    """Codes images of one folder with one frozen autoencoder, in this process or in several."""
+
+    def __init__(self, autoencoder: Autoencoder, folder: Path, quality: int) -> None:
+        self.autoencoder = autoencoder
+        self.folder = folder
+        self.quality = quality
+
+    def code_all(self, names: Sequence[str], jobs: int) -> Iterator[list[_Coded]]:
+        """All images in their order, some at a time."""
+        size = self.autoencoder.batch
+        batches = [names[start : start + size] for start in range(0, len(names), size)]
+        jobs = min(jobs, len(batches))
+        if jobs <= 1:
+            yield from map(self.code, batches)
+            return
+        a = self.autoencoder
+        state = (a.arch, a.config, a.parameters, a.grids, self.folder, self.quality)
+        with (
+            _one_thread_each(),
+            ProcessPoolExecutor(
+                jobs, multiprocessing.get_context("spawn"), _start_worker, state
+            ) as pool,
+        ):
+            try:
+                yield from pool.map(_code_in_worker, batches)
+            except BrokenProcessPool as error:
+                raise ArchiveError(
+                    "a process that compresses was ended from outside (out of memory?); "
+                    "try fewer --jobs"
+                ) from error
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def code(self, names: Sequence[str]) -> list[_Coded]:
+        """One batch of images."""
+        result: dict[str, _Coded] = {}
+        pixels: dict[str, np.ndarray] = {}
+        sizes: dict[str, int] = {}
+        for name in names:
+            try:
+                image = pictures.to_array(pictures.read(self.folder / name))
+                self.autoencoder.check(image)
+                sizes[name] = os.path.getsize(self.folder / name)
+            except (AezipError, OSError) as error:
+                result[name] = _Coded(name, None, 0, 0, f"{one_line(name)}: {error}")
+            else:
+                pixels[name] = image
+        payloads = self.autoencoder.encode(list(pixels.values()), self.quality)
+        for (name, original), payload in zip(pixels.items(), payloads, strict=True):
+            decoded = self.autoencoder.decode([payload], original.shape, self.quality)[0]
+            height, width, channels = original.shape
+            row = Row(name, width, height, MODES[channels - 1], self.quality, payload)
+            result[name] = _Coded(name, row, psnr(original, decoded), sizes[name], "")
+        return [result[name] for name in names]
+
+
+_worker: _Coder | None = None
+
+
+def _start_worker(
+    arch: str,
+    config: dict[str, Any],
+    parameters: dict[str, np.ndarray],
+    grids: dict[str, int],
+    folder: Path,
+    quality: int,
+) -> None:
+    global _worker
+    _worker = _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality)
+
+
+def _code_in_worker(names: Sequence[str]) -> list[_Coded]:
+    assert _worker is not None
+    try:
+        return _worker.code(names)
+    except KeyboardInterrupt:  # the parent has had it too, and says so
+        return []
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Worker processes started meanwhile compute on one thread each: BLAS reads the environment
+    when it is loaded."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+def _compare(report: Report, folder: Path, rows: Sequence[Row], values: Sequence[float]) -> None:
+    """Fill in what JPEG and WebP take for the same images at the same mean PSNR, from a sample
+    spread evenly over the collection."""
+    count = min(len(rows), _COMPARED)
+    count = max(1, min(count, int(count * _COMPARED_PIXELS / max(report.pixels, 1)) or 1))
+    if report.pixels <= _COMPARED_PIXELS:
+        count = min(len(rows), 200)
+    chosen = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
+    sample = [pictures.read(folder / rows[i].name) for i in chosen]
+    share = sum(x.width * x.height for x in sample) / report.pixels
+    wanted = float(np.mean([values[i] for i in chosen]))
+    for name, peer in peers.PEERS.items():
+        found = peers.bytes_at(peer, sample, wanted)
+        report.peers[name] = None if found is None else found / share
+    report.compared = len(sample)

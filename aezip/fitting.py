@@ -1,0 +1,317 @@
+"""Overfitting an autoencoder on a folder of images.
+
+Starts from the closed form, or goes on from the model that is there; keeps the best parameters
+seen, also when interrupted; writes the model every minute, so that a crash loses little.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aezip import images as pictures
+from aezip import nn
+from aezip._version import __version__
+from aezip.autoencoders import (
+    ARCHITECTURES,
+    Autoencoder,
+    Dense,
+    Loss,
+    Parameters,
+    Pixels,
+    Pyramid,
+    check_quality,
+)
+from aezip.errors import ImageError, ModelError
+from aezip.storage.files import one_line, reason
+from aezip.storage.hdf5 import content_id, read_model, write_model
+
+_MEMORY = 1 << 30  # bytes of pixels held while fitting; of larger collections, a part of each image
+_BATCHES = 2  # computed side by side, on as many cores; their gradients are averaged
+_LOOK_EVERY = 0.04  # of the training: how often the fixed sample is evaluated
+_SAVE_EVERY = 60  # seconds
+_GO_ON_FROM = 0.7  # of the schedule, when a model whose training had ended is trained again
+_DENSE_IMAGES = 1000  # `auto`: as many images of one size and kind, and no larger
+_DENSE_SIZE = 64 * 64 * 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: rate and PSNR are those of a fixed sample of the collection."""
+
+    fraction: float
+    step: int
+    bits_per_pixel: float
+    psnr: float
+    seconds_left: float
+
+
+@dataclass
+class Fitted:
+    """What `fit` did: the model, where it is, and the files it had to leave out."""
+
+    path: Path
+    autoencoder: Autoencoder
+    images: int
+    skipped: int
+    interrupted: bool
+    seconds: float
+    history: list[list[float]]  # of this and earlier runs: minutes, bits per pixel, dB
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def default_model(folder: str | os.PathLike[str]) -> Path:
+    """Where the model of a folder is unless one says otherwise."""
+    name = Path(os.path.realpath(folder)).name or "images"
+    return Path("models") / f"{name}.h5"
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[Autoencoder, dict[str, Any]]:
+    """(autoencoder, header) of a fitted model. Raises ModelError."""
+    header, tensors = read_model(path)
+    shown = one_line(path)
+    try:
+        kind = ARCHITECTURES[header["arch"]]
+        parameters = {k: v.astype(np.float32) for k, v in tensors.items()}
+        shapes = kind.shapes(header["config"])
+        grids = {k: int(header["grids"][k]) for k in shapes}
+        wrong = [k for k in shapes if parameters[k].shape != shapes[k]]
+    except (KeyError, TypeError, ValueError, ModelError) as error:
+        raise ModelError(f"{shown} is damaged: it does not describe a model") from error
+    if wrong or not all(np.isfinite(x).all() for x in parameters.values()):
+        raise ModelError(f"{shown} is damaged: its parameters are not those of its architecture")
+    return kind(header["config"], parameters, grids), header
+
+
+def fit(
+    folder: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
+    *,
+    arch: str = "auto",
+    minutes: float | None = None,
+    steps: int | None = None,
+    quality: int | None = None,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Fit an autoencoder to the images of a folder and write it as a model.
+
+    model: the file, by default `models/<folder name>.h5`. When it exists, training goes on from
+    it. arch: "dense", "pyramid" or "auto". minutes, steps: how long to train; by default the
+    architecture's own time. With the same seed and steps the result is the same. quality: 1 to
+    100, what `compress` will use unless told otherwise; `dense` is trained for it.
+    progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
+
+    Raises ImageError for a folder without images, ModelError for everything about the model.
+    """
+    began = time.monotonic()
+    path = default_model(folder) if model is None else Path(model)
+    if quality is not None:
+        check_quality(quality)
+    found = pictures.find(folder)
+    images, failed = _load(Path(folder), found.names)
+    rng = np.random.default_rng(seed)
+    history: list[list[float]] = []
+    at = 0.0
+    if path.exists():
+        autoencoder, header = load_model(path)
+        _check_continues(path, autoencoder, images, arch, quality)
+        history = [list(x) for x in header["history"]]
+        at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
+    else:
+        kind = _choose(images) if arch == "auto" else ARCHITECTURES[arch]
+        autoencoder = kind.start(images, quality or kind.default_quality, rng)
+    run = _Run(autoencoder, images, rng, at, history)
+    if steps is None:
+        run.until_minutes(autoencoder.default_minutes if minutes is None else minutes, began)
+    else:
+        run.until_step(steps)
+
+    def save() -> None:
+        _write(path, run, images, seed)
+
+    save()  # a place that cannot be written to is better known before the training than after
+    interrupted = False
+    try:
+        run.train(progress, save)
+        autoencoder.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
+    except KeyboardInterrupt:
+        interrupted = True
+        run.keep_best()
+    save()
+    return Fitted(
+        path=path,
+        autoencoder=autoencoder,
+        images=len(images),
+        skipped=found.skipped,
+        failed=failed,
+        interrupted=interrupted,
+        seconds=time.monotonic() - began,
+        history=history,
+    )
+
+
+class _Run:
+    """One training: the autoencoder, the best parameters so far, and how much is done."""
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        images: Sequence[Pixels],
+        rng: np.random.Generator,
+        first: float,
+        history: list[list[float]],
+    ) -> None:
+        self.autoencoder = autoencoder
+        self.progress = first  # through the schedule, 0 to 1
+        self.history = history
+        self._first = first
+        self._images = images
+        self._rng = rng
+        self._optimizer = nn.Adam()
+        self._step = 0
+        self._began = self._saved = time.monotonic()
+        self._minutes_before = history[-1][0] if history else 0.0
+        self._best: tuple[float, Parameters] = (np.inf, {})
+        autoencoder.grids = autoencoder.finest_grids()
+
+    def until_step(self, steps: int) -> None:
+        self._done = lambda: self._step / max(steps, 1)
+
+    def until_minutes(self, minutes: float, began: float) -> None:
+        seconds = max(60 * minutes, 1e-3)
+        self._done = lambda: (time.monotonic() - began) / seconds
+
+    def train(self, progress: Callable[[Progress], None] | None, save: Callable[[], None]) -> None:
+        """Until it is done; then the parameters are the best seen."""
+        next_look = 0.0
+        last = self._look()
+        with ThreadPoolExecutor(_BATCHES) as pool:
+            while (done := min(self._done(), 1.0)) < 1:
+                self.progress = self._first + (1 - self._first) * done
+                self._advance(pool)
+                if done >= next_look:
+                    last = self._look()
+                    next_look = done + _LOOK_EVERY
+                if time.monotonic() - self._saved > _SAVE_EVERY:
+                    save()
+                    self._saved = time.monotonic()
+                if progress is not None:
+                    spent = time.monotonic() - self._began
+                    left = spent * (1 - done) / done if done else 0.0
+                    progress(Progress(done, self._step, last.bits_per_pixel, last.psnr, left))
+        self._look()
+        self.progress = 1.0
+        self.keep_best()
+
+    def keep_best(self) -> None:
+        """Return to the best parameters seen."""
+        for name, value in self._best[1].items():
+            self.autoencoder.parameters[name][:] = value
+        self.autoencoder.grids = self.autoencoder.finest_grids()
+
+    def _advance(self, pool: ThreadPoolExecutor) -> None:
+        batches = [
+            pool.submit(self.autoencoder.sample_loss, self._images, self.progress, rng)
+            for rng in self._rng.spawn(_BATCHES)
+        ]
+        losses = [x.result().gradients or {} for x in batches]
+        gradients = {k: sum(x[k] for x in losses) / np.float32(_BATCHES) for k in losses[0]}
+        rate = self.autoencoder.rates(self.progress)
+        self._optimizer.update(
+            self.autoencoder.parameters, gradients, {k: rate(k) for k in gradients}
+        )
+        self._step += 1
+
+    def _look(self) -> Loss:
+        """Evaluate the fixed sample, and remember the parameters if they are the best."""
+        loss = self.autoencoder.evaluate(self._images)
+        minutes = self._minutes_before + (time.monotonic() - self._began) / 60
+        self.history.append(
+            [round(minutes, 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
+        )
+        if not np.isfinite(loss.value):
+            raise ModelError("the training diverged; try another --seed")
+        if loss.value < self._best[0]:
+            copy = {k: v.copy() for k, v in self.autoencoder.parameters.items()}
+            self._best = loss.value, copy
+        return loss
+
+
+def _load(folder: Path, names: Sequence[str]) -> tuple[list[Pixels], list[tuple[str, str]]]:
+    """(images, [(name, why it could not be read)]). Of images too large to be held all together,
+    a part from the middle."""
+    images, failed = [], []
+    most = max(_MEMORY // max(len(names), 1), 4 * 256 * 256)
+    for name in names:
+        try:
+            pixels = pictures.to_array(pictures.read(folder / name))
+        except ImageError as error:
+            failed.append((name, str(error)))
+            continue
+        if pixels.nbytes > most:
+            height, width = (int(n * (most / pixels.nbytes) ** 0.5) or 1 for n in pixels.shape[:2])
+            top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+            pixels = pixels[top : top + height, left : left + width].copy()
+        images.append(pixels)
+    if not images:
+        raise ImageError(f"{one_line(folder)}: none of its {len(names)} images can be read")
+    return images, failed
+
+
+def _choose(images: Sequence[Pixels]) -> type[Autoencoder]:
+    """`dense` where the images are many, small and alike; `pyramid` for all else."""
+    alike = len({x.shape for x in images}) == 1
+    if alike and len(images) >= _DENSE_IMAGES and images[0].size <= _DENSE_SIZE:
+        return Dense
+    return Pyramid
+
+
+def _check_continues(
+    path: Path,
+    autoencoder: Autoencoder,
+    images: Sequence[Pixels],
+    arch: str,
+    quality: int | None,
+) -> None:
+    """Whether training can go on from the model that is there, or it had better be removed."""
+    advice = f"remove {one_line(path)} to start anew, or choose another --model"
+    if arch not in ("auto", autoencoder.arch):
+        raise ModelError(f"the model there is of architecture {autoencoder.arch}: {advice}")
+    if quality not in (None, autoencoder.config["quality"]):
+        raise ModelError(
+            f"the model there was fitted for quality {autoencoder.config['quality']}: {advice}"
+        )
+    for pixels in images:
+        try:
+            autoencoder.check(pixels)
+        except ModelError as error:
+            raise ModelError(f"{error}: {advice}") from error
+
+
+def _write(path: Path, run: _Run, images: Sequence[Pixels], seed: int) -> None:
+    autoencoder = run.autoencoder
+    header = {
+        "arch": autoencoder.arch,
+        "config": autoencoder.config,
+        "grids": autoencoder.grids,
+        "progress": run.progress,
+        "history": run.history,
+        "images": len(images),
+        "pixels": sum(x.shape[0] * x.shape[1] for x in images),
+        "seed": seed,
+        "aezip": __version__,
+        "decoder": content_id(autoencoder.config, autoencoder.pack()),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{one_line(path.parent)} cannot be made: {reason(error)}") from error
+    write_model(path, header, autoencoder.parameters)
