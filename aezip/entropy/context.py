@@ -365,19 +365,30 @@ def predict(
     active = is_active(where, buffer)
     features = integer_features(buffer)
     present = buffer != 0
-    for begin in range(0, len(where.position), _CHUNK):
-        part = slice(begin, begin + _CHUNK)
+    for part in _parts(where.bounds):
         plane = where.plane_of[part]
         grid = laplace.GridParameters(*(p[plane] for p in quiet))
         some = np.flatnonzero(active[part])
         if len(some):
-            result = network(gather(features, where.inputs(some + begin)), bias[plane[some]])
+            result = network(gather(features, where.inputs(some + part.start)), bias[plane[some]])
             for target, values in zip(grid, result, strict=True):
                 target[some] = values
         yield part, laplace.frequency_rows(grid)
         here = where.position[part]
         here = here[present[here]]
         features[here] = integer_features(buffer[here])
+
+
+def _parts(bounds: NDArray[np.int64]) -> Iterator[slice]:
+    """The decoding order in parts of about `_CHUNK` latents. A step is never divided: the raw
+    bits of its latents lie together in the payload."""
+    begin = 0
+    while begin < bounds[-1]:
+        end = bounds[np.searchsorted(bounds, begin + _CHUNK, side="right") - 1]
+        if end == begin:  # one step is larger
+            end = bounds[np.searchsorted(bounds, begin, side="right")]
+        yield slice(begin, int(end))
+        begin = int(end)
 
 
 def encode(
