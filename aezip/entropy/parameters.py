@@ -69,7 +69,8 @@ def unpack(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str
         except ArchiveError as error:
             raise ModelError("the decoder is damaged: its parameters cannot be decoded") from error
         flat = np.concatenate(values) * 2.0 ** grids[name]
-        tensors[name] = flat.astype(np.float32).reshape(shapes[name])
+        with np.errstate(over="ignore"):  # only what is damaged is so large
+            tensors[name] = flat.astype(np.float32).reshape(shapes[name])
     return tensors, grids
 
 
@@ -120,34 +121,28 @@ def _rows(count: int, scale: int, spread: int, weight: int) -> laplace.Rows:
     return laplace.Rows(*(np.repeat(x, count, axis=0) for x in one))
 
 
-def _histogram(values: NDArray[np.int64]) -> tuple[Array, Array]:
-    magnitudes, counts = np.unique(np.abs(values), return_counts=True)
-    return magnitudes.astype(np.float64), counts.astype(np.float64)
+def _histogram(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array]:
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct, counts.astype(np.float64)
 
 
-def _cost(magnitudes: Array, counts: Array, scale: int, spread: int, weight: int) -> float:
-    parameters = (
-        np.full_like(magnitudes, x)
-        for x in (
-            0,
-            scale / laplace.SCALE_STEPS,
-            spread / laplace.SCALE_STEPS,
-            weight / laplace.WEIGHT_STEPS,
-        )
-    )
-    return float(laplace.mixture_bits(magnitudes, *parameters)[0] @ counts)
+def _cost(
+    distinct: NDArray[np.int64], counts: Array, scale: int, spread: int, weight: int
+) -> float:
+    rows = _rows(len(distinct), scale, spread, weight)
+    return float(laplace.coded_bits(distinct, rows) @ counts)
 
 
 def _fit(values: NDArray[np.int64]) -> tuple[int, int, int]:
     """(log_scale, spread, weight) on the coder's grids that code the values in the fewest bits,
     by descent along one coordinate at a time."""
-    magnitudes, counts = _histogram(values)
-    mean = max(float(magnitudes @ counts) / len(values), 2.0 ** laplace.LOG_SCALE_RANGE[0])
+    distinct, counts = _histogram(values)
+    mean = max(float(np.abs(values).mean()), 2.0 ** laplace.LOG_SCALE_RANGE[0])
     unit = laplace.SCALE_STEPS
     low, high = (x * unit for x in laplace.LOG_SCALE_RANGE)
     limits = ((low, high), (0, laplace.SPREAD_RANGE[1] * unit), (0, laplace.WEIGHT_STEPS))
     best = [int(np.clip(round(np.log2(mean) * unit), low, high)), unit, laplace.WEIGHT_STEPS // 2]
-    cost = _cost(magnitudes, counts, *best)
+    cost = _cost(distinct, counts, *best)
     for stride in (8, 4, 2, 1):
         moved = True
         while moved:
@@ -156,7 +151,7 @@ def _fit(values: NDArray[np.int64]) -> tuple[int, int, int]:
                 for direction in (-stride, stride):
                     trial = list(best)
                     trial[axis] = min(max(trial[axis] + direction, least), most)
-                    found = _cost(magnitudes, counts, *trial)
+                    found = _cost(distinct, counts, *trial)
                     if found < cost - 1e-9:
                         best, cost, moved = trial, found, True
     return best[0], best[1], best[2]
