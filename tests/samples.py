@@ -17,6 +17,7 @@ from aezip.entropy.rate import rate
 
 DATA = Path(__file__).parent / "data"
 LEVELS = 4
+_STEPS = 60
 # Rows: luma, orange, green. Orthonormal, so that an error in latents is one in pixels.
 COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 
@@ -74,12 +75,13 @@ def trained_network() -> tuple[IntegerNetwork, Parameters]:
     """A context network that a second of training on two photographs has made useful."""
     rng = np.random.default_rng(0)
     p = random_parameters(rng, 16, LEVELS)
+    p["w3"] *= np.float32(0.1)
     adam = nn.Adam()
-    for step in range(40):
+    for step in range(_STEPS):
         log_step = (130, 190)[step % 2]
         where, scaled = photograph_latents(("lake", "fig")[step // 2 % 2], log_step)
         buffer = quantise.nearest(scaled).astype(np.float32)
         bits, backprop = rate(p, where, buffer, log_step, sample=(1024, rng))
         gradients = {k: v / np.float32(bits) for k, v in backprop()[1].items()}
-        adam.update(p, gradients, 0.02 * (1 - step / 40))
+        adam.update(p, gradients, 0.03 * (1 - step / _STEPS))
     return integer_network(p)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from samples import photograph_latents, trained_network
+
+from aezip.entropy import context, laplace, quantise
+from aezip.entropy.coder import Encoder
+
+
+def test_nearest_rounds_to_nearest_but_for_a_dead_zone():
+    scaled = np.array([0, 0.59, 0.61, 1, 1.49, 1.51, 7.6, 300.2], np.float32)
+    expected = [0, 0, 1, 1, 1, 2, 8, 300]
+    for sign in (1, -1):
+        found = quantise.nearest(sign * scaled)
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, sign * np.array(expected))
+
+
+def test_nearest_keeps_shape_and_arguments():
+    scaled = np.linspace(-3, 3, 24, dtype=np.float32).reshape(2, 3, 4)
+    before = scaled.copy()
+    assert quantise.nearest(scaled).shape == (2, 3, 4)
+    np.testing.assert_array_equal(scaled, before)
+
+
+def worths(where: context.Layout, worth: float) -> np.ndarray:
+    # Not alike in all planes, so that a plane taken for another is seen.
+    return np.linspace(0.5, 1.5, len(where.planes), dtype=np.float32) * np.float32(worth)
+
+
+def bits_and_distortion(where, scaled, buffer, log_step, worth) -> tuple[float, float]:
+    """Bits, and what the error is worth in bits."""
+    bits = sum(
+        float(laplace.coded_bits(buffer[where.position[part]], rows).sum(dtype=np.float64))
+        for part, rows in context.predict(trained_network()[0], where, buffer, log_step)
+    )
+    error = (scaled - buffer)[where.position].astype(np.float64) ** 2
+    return bits, float((worths(where, worth)[where.plane_of] * error).sum())
+
+
+def optimised(where, scaled, log_step, worth):
+    network, _ = trained_network()
+    return quantise.optimise(network, where, scaled, log_step, worths(where, worth))
+
+
+@pytest.mark.parametrize("worth", [0.5, 7, 40])
+@pytest.mark.parametrize(
+    ("photograph", "log_step"), [("lake", 220), ("lake", 150), ("drum", 190)]
+)
+def test_costs_less_than_rounding(photograph, log_step, worth):
+    where, scaled = photograph_latents(photograph, log_step)
+    plain = quantise.nearest(scaled)
+    better = optimised(where, scaled, log_step, worth)
+    before = bits_and_distortion(where, scaled, plain, log_step, worth)
+    after = bits_and_distortion(where, scaled, better, log_step, worth)
+    assert sum(after) < sum(before)
+    assert after[0] < before[0] and after[1] >= before[1]
+
+
+def test_takes_the_usual_share_off_the_bits():
+    """At the architectures' own lambda it is worth some percent of the file."""
+    where, scaled = photograph_latents("lake", 190)
+    before = sum(bits_and_distortion(where, scaled, quantise.nearest(scaled), 190, 7))
+    better = optimised(where, scaled, 190, 7)
+    assert sum(bits_and_distortion(where, scaled, better, 190, 7)) < 0.99 * before
+
+
+def test_each_latent_is_rounded_then_moved_one_towards_zero_or_to_zero():
+    where, scaled = photograph_latents("lake", 150)
+    before = scaled.copy()
+    plain = quantise.nearest(scaled)
+    better = optimised(where, scaled, 150, 7)
+    np.testing.assert_array_equal(scaled, before)
+    assert better.dtype == np.int32 and better.shape == (where.size,)
+    assert not better[plain == 0].any()
+    step = plain - better
+    assert ((step == 0) | (step == np.sign(plain)) | (better == 0)).all()
+    # All of it happens.
+    assert (better == plain)[plain != 0].any() and (step == np.sign(plain))[abs(plain) > 1].any()
+    assert (better == 0)[abs(plain) == 1].any()
+
+
+def test_error_that_is_worth_all_leaves_the_nearest_and_error_worth_nothing_the_cheapest():
+    where, scaled = photograph_latents("drum", 190)
+    plain = quantise.nearest(scaled)
+    np.testing.assert_array_equal(optimised(where, scaled, 190, 1e9), plain)
+    free = optimised(where, scaled, 190, 0)
+    assert (free != 0).sum() < 0.2 * (plain != 0).sum()
+    usual = optimised(where, scaled, 190, 7)
+    assert (free != 0).sum() < (usual != 0).sum() < (plain != 0).sum()
+
+
+def test_bytes_fall_as_bits_do():
+    network, _ = trained_network()
+    where, scaled = photograph_latents("lake", 220)
+    sizes = []
+    for buffer in (quantise.nearest(scaled), optimised(where, scaled, 220, 7)):
+        encoder = Encoder()
+        context.encode(network, where, buffer, 220, encoder)
+        sizes.append(len(encoder.finish()))
+    assert sizes[1] < 0.97 * sizes[0]
