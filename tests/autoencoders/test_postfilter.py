@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gradients import check_gradients
+from samples import photograph
+
+from aezip.autoencoders import postfilter
+
+PLANES, WIDTH = 3, 6
+
+
+def parameters(seed: int = 0, trained: bool = True, width: int = WIDTH, dtype=np.float64) -> dict:
+    """As at the start, or with everything a little off zero."""
+    rng = np.random.default_rng(seed)
+    p = {k: v.astype(dtype) for k, v in postfilter.start(PLANES, width, rng).items()}
+    if trained:
+        for name in p:
+            p[name] += rng.normal(scale=0.1, size=p[name].shape).astype(dtype)
+    return p
+
+
+def image(height: int, width: int, dtype=np.float64) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(PLANES, height, width)).astype(dtype) * 20
+
+
+@pytest.mark.parametrize("log_step", [1.0, 4.3, 8.0])
+def test_starts_as_the_identity(log_step):
+    p = postfilter.start(PLANES, 32, np.random.default_rng(0))
+    assert {k: v.shape for k, v in p.items()} == postfilter.shapes(PLANES, 32)
+    assert {v.dtype for v in p.values()} == {np.dtype(np.float32)}
+    x = image(6, 8, np.float32)
+    y, _ = postfilter.apply(p, x, log_step)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, x)
+    # It is not stuck there: the last kernel has a gradient.
+    assert abs(postfilter.apply(p, x, log_step)[1](x)[1]["w2"]).max() > 0.1
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 6), (4, 6)])
+@pytest.mark.parametrize("log_step", [-0.5, 1.7])
+def test_gradients(height, width, log_step):
+    p = parameters(width=4)
+    names = list(p)
+
+    def layer(x, *values):
+        y, backprop = postfilter.apply(dict(zip(names, values, strict=True)), x, log_step)
+
+        def in_order(dy):
+            dx, d = backprop(dy)
+            return dx, *(d[k] for k in names)
+
+        return y, in_order
+
+    check_gradients(layer, image(height, width) / 8, *(p[k] for k in names))
+
+
+def test_grey_levels_are_counted_in_steps():
+    """An image of twice the contrast at twice the step is filtered alike."""
+    p = parameters()
+    p["step1"][:] = 0
+    x = image(8, 10)
+    y, _ = postfilter.apply(p, x, 2.0)
+    twice, _ = postfilter.apply(p, 2 * x, 3.0)
+    np.testing.assert_allclose(twice, 2 * y, rtol=1e-12)
+    assert abs(y - x).max() > 1
+    p["step1"][:] = 0.3
+    assert abs(postfilter.apply(p, 2 * x, 3.0)[0] - 2 * postfilter.apply(p, x, 2.0)[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("value", [-300.0, 0.0, 77.0])
+def test_constant_images_pass_before_the_first_kernel_is_trained(value):
+    """Whatever the second has learnt meanwhile; also at the borders."""
+    p = parameters(trained=False)
+    p["w2"][:] = np.random.default_rng(2).normal(size=p["w2"].shape)
+    x = np.full((PLANES, 8, 12), value) * np.array([1, -0.5, 0.1]).reshape(3, 1, 1)
+    np.testing.assert_allclose(postfilter.apply(p, x, 1.0)[0], x, atol=1e-4)
+    assert abs(postfilter.apply(p, image(8, 12), 1.0)[0] - image(8, 12)).max() > 1
+
+
+@pytest.mark.parametrize("height", [2, 62, 64, 66, 68, 70, 128, 130, 200, 480])
+def test_strips_make_the_whole_image(height):
+    """Where the seams are too; some strips are of two rows."""
+    x = photograph("drum")[:height, :34].transpose(2, 0, 1).astype(np.float32) - 128
+    assert x.shape[1] == height
+    p = parameters(width=16, dtype=np.float32)
+    whole, _ = postfilter.apply(p, x, 4.0)
+    strips = postfilter.apply_in_strips(p, x, 4.0)
+    assert strips.dtype == np.float32
+    assert abs(whole - x).max() > 10
+    assert abs(strips - whole).max() < 1e-4
