@@ -64,5 +64,5 @@ def one_line(text: object) -> str:
 
 def reason(error: OSError) -> str:
     """What the system said, without the path and the error number it wraps around."""
-    said = error.strerror or str(error) or type(error).__name__
+    said = error.strerror or str(error) or "unknown error"
     return one_line(said[:1].lower() + said[1:])

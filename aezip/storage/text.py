@@ -124,6 +124,9 @@ _NUMERIC_PUNCTUATION = frozenset(" .,:/-+()%'’\\")
 _SHORT_PARTS = frozenset("e x d t z h m s b o am pm a p st nd rd th kr fr rs r ad bc cr dr".split())
 """Runs of one or two letters that numbers, dates and amounts of money hold."""
 
+_IN_SOURCE_CODE = re.compile(r"[0-9.][0-9a-fx_.+-]*[ijl]?", re.IGNORECASE)
+"""Numbers as programming languages write them, 0x1f and 1_000 and 2j: R and DuckDB read some."""
+
 _PICTURE_NAME = re.compile(
     r".*\.(jpe?g|jpe|jfif|png|apng|gif|webp|avifs?|tiff?|bmp|dib|p[bgpn]m|pfm|heic|heif|jxl|jp2|"
     r"j2k|ico|icns|tga|psd|qoi|sgi|pcx|xbm|xpm)",
@@ -150,7 +153,7 @@ def unprotect_cell(cell: str) -> str:
 def _may_be_converted(text: str) -> bool:
     if text[0] in _FIRST or text[0].isspace() or text[-1].isspace():
         return True
-    if text.lower() in _WORDS:
+    if text.lower() in _WORDS or _IN_SOURCE_CODE.fullmatch(text):
         return True
     if _PICTURE_NAME.fullmatch(text):
         return False
