@@ -181,6 +181,8 @@ class Dense(Autoencoder):
     # --- images ---
 
     def encode(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
+        if not images:  # none of a batch could be read
+            return []
         p = self.parameters
         hidden, _ = nn.dense(_as_floats(images), p[ANALYSIS + "w1"], p[ANALYSIS + "b1"])
         hidden, _ = nn.relu(hidden)
