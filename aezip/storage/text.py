@@ -114,14 +114,21 @@ _FIRST = "=+-@'~#\\＝＋－＠"
 
 _WORDS = frozenset(
     # pandas' missing values that would pass for ordinary text below
-    "#n/a,#n/a n/a,#na,-1.#ind,-1.#qnan,-nan,1.#ind,1.#qnan,<na>,n/a,na,null,nan,none,nil,"
-    "inf,infinity,true,false".split(",")
-)
+    (
+        "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>",
+        "n/a", "na", "null", "nan", "none", "nil", "inf", "infinity", "true", "false",
+    )
+)  # fmt: skip
 
 _NUMERIC_PUNCTUATION = frozenset(" .,:/-+()%'’\\")
 """What numbers, dates, times, percentages, fractions and amounts of money are written with."""
 
-_SHORT_PARTS = frozenset("e x d t z h m s b o am pm a p st nd rd th kr fr rs r ad bc cr dr".split())
+_SHORT_PARTS = frozenset(
+    (
+        "e", "x", "d", "t", "z", "h", "m", "s", "b", "o", "am", "pm", "a", "p", "st", "nd", "rd",
+        "th", "kr", "fr", "rs", "r", "ad", "bc", "cr", "dr",
+    )
+)  # fmt: skip
 """Runs of one or two letters that numbers, dates and amounts of money hold."""
 
 _IN_SOURCE_CODE = re.compile(r"[0-9.][0-9a-fx_.+-]*[ijl]?", re.IGNORECASE)
