@@ -7,12 +7,17 @@
     archive[3].show()
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from aezip._version import __version__
-from aezip.archive import Archive, extract
-from aezip.archive import Archive as open
-from aezip.compressing import Report, compress
-from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
-from aezip.fitting import Fitted, Progress, fit
+
+if TYPE_CHECKING:
+    from aezip.archive import Archive, extract
+    from aezip.archive import Archive as open
+    from aezip.compressing import Report, compress
+    from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
+    from aezip.fitting import Fitted, Progress, fit
 
 __all__ = [
     "AezipError",
@@ -29,3 +34,21 @@ __all__ = [
     "fit",
     "open",
 ]
+
+# Loaded when first asked for: NumPy reads its settings as it is loaded, and the command line has
+# some to make.
+_HOMES = {
+    "aezip.archive": ("Archive", "extract"),
+    "aezip.compressing": ("Report", "compress"),
+    "aezip.errors": ("AezipError", "ArchiveError", "ImageError", "ModelError"),
+    "aezip.fitting": ("Fitted", "Progress", "fit"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "open":
+        return __getattr__("Archive")
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

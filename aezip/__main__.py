@@ -1,5 +1,18 @@
-"""`python -m aezip`."""
+"""The program: `aezip`, or `python -m aezip`."""
 
-from aezip.cli import main
+import os
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    # Work is shared out over the processors batch by batch and image by image; a BLAS that also
+    # splits each of its small products only gets in the way. It reads this as NumPy is loaded.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from aezip.cli import main as commands
+
+    commands()
+
+
+if __name__ == "__main__":
+    main()

@@ -176,7 +176,15 @@ class Dense(Autoencoder):
         return loss
 
     def finest_grids(self) -> dict[str, int]:
-        return {k: _PRIOR_GRIDS.get(k, -8) for k in self.travelling()}
+        # The last layer turns latents, counted in steps, into 0 to 1: the finer, the smaller.
+        octave = log_step(self.config["quality"]) // 32
+        grids = {
+            "synthesis.w1": -10,
+            "synthesis.w2": octave - 18,
+            "synthesis.b2": min(octave - 12, -8),
+            **_PRIOR_GRIDS,
+        }
+        return {k: grids.get(k, -8) for k in self.travelling()}
 
     # --- images ---
 

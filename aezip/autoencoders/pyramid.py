@@ -49,6 +49,7 @@ _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded togeth
 _ROUNDING = np.float32(0.35)  # in training, in place of rate-distortion optimised quantisation
 _EVALUATED = (25, 50, 75, 90)  # qualities
 _TRANSFORM_FROM = 0.3  # of the training
+_SMALL_GRIDS = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}
 _RATES = {"context": 1.0, "shrink": 0.3, "gain": 0.1, "filter": 0.2, "lifting": 0.02}
 _COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96
 
@@ -102,8 +103,8 @@ class Pyramid(Autoencoder):
     def rates(self, progress: float) -> Callable[[str], float]:
         scale = 0.5 * (1 + np.cos(np.pi * min(progress, 1))) * 5e-3 + 1e-6
         # A context model that knows nothing yet would teach the transform nonsense.
-        factor = _RATES if progress >= _TRANSFORM_FROM else {"context": 1.0}
-        return lambda name: scale * factor.get(name.partition(".")[0], 0.0)
+        rates = _RATES if progress >= _TRANSFORM_FROM else {"context": _RATES["context"]}
+        return lambda name: scale * rates.get(name.partition(".")[0], 0.0)
 
     def sample_loss(
         self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
@@ -196,7 +197,9 @@ class Pyramid(Autoencoder):
 
     def finest_grids(self) -> dict[str, int]:
         exact = context.finest_grids(_section(self.parameters, "context"))
-        return {k: exact.get(k.removeprefix("context."), -9) for k in self.travelling()}
+        grids = dict.fromkeys(self.travelling(), -8)
+        grids.update({"context." + k: exact[k] for k in context.WEIGHTS})
+        return {**grids, **_SMALL_GRIDS}
 
     # --- one image ---
 
@@ -321,7 +324,9 @@ def _principal_colours(images: Sequence[Pixels]) -> Array:
     for pixels in images:
         if pixels.shape[2] >= 3:
             rgb = pixels[..., :3].reshape(-1, 3)
-            rgb = rgb[:: max(1, len(rgb) // 20_000)].astype(np.float64) - _MIDDLE
+            rgb = rgb[:: max(1, len(rgb) // 20_000)].astype(np.float64)
+            # About each image's own mean: what varies within it is what takes the bits.
+            rgb -= rgb.mean(axis=0)
             total += rgb.T @ rgb / len(rgb)
     luma = np.ones((3, 3)) + np.array([[0.1, 0, 0], [0, 0.01, 0], [0, 0, 0.1]])
     # A trace of the typical axes settles the order where a collection has few colours.

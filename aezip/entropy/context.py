@@ -317,8 +317,9 @@ def _check_exact(
 def finest_grids(parameters: Parameters) -> dict[str, int]:
     """For each parameter the finest grid worth having, as a power of two, on which every sum of
     `IntegerNetwork` is exact."""
-    grids = dict.fromkeys(parameters, -8)
+    grids = dict.fromkeys(parameters, -6)
     for name, largest in WEIGHTS.items():
+        grids[name] = -8
         while True:
             whole = np.abs(np.rint(parameters[name] * 2.0 ** -grids[name]))
             if whole.sum(axis=0).max() * largest < EXACT * 0.75:  # the rest is for the bias

@@ -23,6 +23,7 @@ Grids = Mapping[str, int]
 _HEAD = 4  # bytes per tensor before the coded values
 _LOWEST = laplace.LOG_SCALE_RANGE[0] * laplace.SCALE_STEPS
 _CHUNK = 1 << 15
+_LARGE = 1000  # values in a tensor whose grid is worth a search
 
 
 def on_grid(tensor: Array, grid: int) -> Array:
@@ -88,25 +89,25 @@ def choose_grids(
     to `loss(tensors)`, in bits too.
 
     grids: the finest grid of each tensor that is to be coded; those of the others are left as
-    they are. Each tensor's grid is coarsened while that pays, the largest tensor first.
+    they are. Each large tensor's grid is coarsened while that pays, the largest first; in small
+    ones there is nothing to be won.
     """
     chosen = dict(grids)
     rounded = {k: on_grid(v, grids[k]) if k in grids else v for k, v in tensors.items()}
     least = loss(rounded)
     for name in sorted(grids, key=lambda k: -tensors[k].size):
+        if tensors[name].size < _LARGE:
+            break
         cost = bits(tensors[name], chosen[name])
-        if cost <= 8 * _HEAD:
-            continue
-        stride = 2
-        while stride:
-            trial = on_grid(tensors[name], chosen[name] + stride)
-            trial_bits = bits(tensors[name], chosen[name] + stride)
-            found = loss({**rounded, name: trial})
-            if found + trial_bits < least + cost:
-                chosen[name] += stride
+        for stride in (2, 1, -1):
+            while chosen[name] + stride >= grids[name]:
+                grid = chosen[name] + stride
+                trial, trial_bits = on_grid(tensors[name], grid), bits(tensors[name], grid)
+                found = loss({**rounded, name: trial})
+                if found + trial_bits >= least + cost:
+                    break
+                chosen[name] = grid
                 rounded[name], least, cost = trial, found, trial_bits
-            else:
-                stride //= 2
     return chosen
 
 

@@ -31,8 +31,8 @@ def rate(
 
     buffer: (where.size,) latents in the layout's flat order, zero where there is none. Whole
     numbers or, with simulated quantisation, not. log_step: as `IntegerNetwork.bias` takes it.
-    sample: (n, rng) to run the network on n latents drawn at random, which stand for all that
-    have a context: unbiased, and many small steps teach more than few large ones.
+    sample: (n, rng) to take n latents drawn at random for all that have a context, and n for
+    all that have none: unbiased, and many small steps teach more than few large ones.
     unrounded: (where.size,) what `buffer` was rounded from. The gradient by a latent is then that
     of the rate averaged over the rounding interval, bits(u + 1/2) - bits(u - 1/2), which is what
     additive uniform noise gives in expectation; at a whole number itself the zeros, which are
@@ -44,10 +44,11 @@ def rate(
     active = context.is_active(where, buffer)
     some = np.flatnonzero(active)
     quiet = np.flatnonzero(~active)
-    weight = buffer.dtype.type(1)
-    if sample is not None and len(some) > sample[0]:
-        weight = buffer.dtype.type(len(some) / sample[0])
-        some = np.sort(sample[1].choice(some, sample[0], replace=False))
+    some, weight_some = _draw(some, sample)
+    quiet, weight_quiet = _draw(quiet, sample)
+    weight = np.repeat(
+        np.array([weight_quiet, weight_some], buffer.dtype), [len(quiet), len(some)]
+    )
     features = context.integer_features(buffer).astype(buffer.dtype)
     features *= buffer.dtype.type(1 / context.FEATURE_STEPS)
     inputs = context.gather(features, where.inputs(some))
@@ -70,7 +71,7 @@ def rate(
     output, back3 = nn.dense(hidden, parameters["w3"], parameters["b3"])
     position = where.position[which]
     bits, (by_value, *by_outputs) = laplace.mixture_bits(buffer[position], *output[row].T)
-    bits[len(quiet) :] *= weight
+    bits *= weight
 
     def backprop() -> tuple[Array, Parameters]:
         dbuffer = np.zeros_like(buffer)
@@ -81,14 +82,14 @@ def rate(
             half = buffer.dtype.type(0.5)
             slope = laplace.mixture_bits(exact + half, *distributions)[0]
             slope -= laplace.mixture_bits(exact - half, *distributions)[0]
-        slope[len(quiet) :] *= weight
-        dbuffer[position] = slope
+        np.add.at(dbuffer, position, slope * weight)  # a latent may have been drawn twice
         doutput = np.empty_like(output)
         for column, gradient in enumerate(by_outputs):
+            gradient = gradient * weight
             doutput[:planes, column] = np.bincount(
                 row[: len(quiet)], weights=gradient[: len(quiet)], minlength=planes
             )
-            doutput[planes:, column] = gradient[len(quiet) :] * weight
+            doutput[planes:, column] = gradient[len(quiet) :]
         d: Parameters = {}
         dhidden, d["w3"], d["b3"] = back3(doutput)
         dhidden, d["w2"], d["b2"] = back2(clip2(dhidden))
@@ -104,3 +105,15 @@ def rate(
 
     del back1  # the inputs are data: their gradient is not wanted, and it is the largest product
     return float(bits.sum(dtype=np.float64)), backprop
+
+
+def _draw(
+    latents: NDArray[np.intp], sample: tuple[int, np.random.Generator] | None
+) -> tuple[NDArray[np.intp], float]:
+    """Some of the latents, and for how many each of them stands."""
+    if sample is None or len(latents) <= sample[0]:
+        return latents, 1.0
+    n, rng = sample
+    # One from each of n equal stretches.
+    drawn = (np.arange(n) + rng.random(n)) * (len(latents) / n)
+    return latents[drawn.astype(np.intp)], len(latents) / n
