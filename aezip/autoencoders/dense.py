@@ -176,10 +176,10 @@ class Dense(Autoencoder):
         return loss
 
     def finest_grids(self) -> dict[str, int]:
-        # The last layer turns latents, counted in steps, into 0 to 1: the finer, the smaller.
+        # Latents are counted in steps: the finer those, the more of them, and each for less.
         octave = log_step(self.config["quality"]) // 32
         grids = {
-            "synthesis.w1": -10,
+            "synthesis.w1": octave - 15,
             "synthesis.w2": octave - 18,
             "synthesis.b2": min(octave - 12, -8),
             **_PRIOR_GRIDS,
