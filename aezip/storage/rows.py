@@ -6,6 +6,7 @@ that the decoder's file says once for the whole collection. Reading keeps only w
 begins, so an archive of 100,000 images opens at once and any row is read by itself.
 """
 
+import contextlib
 import csv
 import io
 import os
@@ -235,9 +236,12 @@ class RowFile:
 
     # --- the file ---
 
-    def _open(self) -> io.BufferedReader:
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[io.BufferedReader]:
+        # Around the reading too: a disk can fail after the file was opened.
         try:
-            return open(self.path, "rb")
+            with open(self.path, "rb") as file:
+                yield file
         except FileNotFoundError:
             raise ArchiveError(f"{self._shown}: there is no such file") from None
         except OSError as error:
