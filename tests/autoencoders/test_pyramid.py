@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+from gradients import numeric_gradient, relative_error
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from samples import digits, photograph, random_parameters
+
+from aezip import nn
+from aezip.autoencoders import Pyramid, lifting, postfilter
+from aezip.autoencoders.base import log_step, step_size
+from aezip.autoencoders.pyramid import LAGRANGIAN, layout
+from aezip.entropy.rate import rate
+from aezip.errors import ArchiveError, ModelError
+
+MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+CONFIG = {"levels": 2, "hidden": 4, "filter": 5, "quality": 75}
+
+
+@cache
+def started() -> Pyramid:
+    """As at the start, frozen on its finest grids."""
+    pyramid = Pyramid.start([photograph("lake")], 75, np.random.default_rng(0))
+    pyramid.grids = pyramid.finest_grids()
+    return pyramid.frozen()
+
+
+@cache
+def small(seed: int = 0, filtering: bool = True) -> Pyramid:
+    """Of few parameters, none of them at zero (but for the filter's last, unless `filtering`)."""
+    rng = np.random.default_rng(seed)
+    p = {k: rng.normal(scale=0.1, size=s) for k, s in Pyramid.shapes(CONFIG).items()}
+    p["colour"] = started().parameters["colour"]
+    p["lifting"] = lifting.start(2) + 0.02 * p["lifting"]
+    p |= {"context." + k: v for k, v in random_parameters(rng, 4, 2).items()}
+    p["context.w3"] = p["context.w3"] * 0.1
+    p["context.b3"][:] = 0, 0, 1.5, 0.5
+    p["filter.w1"] = postfilter.start(3, 5, rng)["w1"]
+    if not filtering:
+        p["filter.w2"], p["filter.b2"] = 0 * p["filter.w2"], 0 * p["filter.b2"]
+    pyramid = Pyramid(CONFIG, {k: np.asarray(v, np.float32) for k, v in p.items()})
+    pyramid.grids = pyramid.finest_grids()
+    return pyramid
+
+
+def picture(height: int, width: int, channels: int) -> np.ndarray:
+    """A piece of a photograph; its alpha is another one's green, half of it opaque."""
+    colour = photograph("fig")[100 : 100 + height, 60 : 60 + width]
+    alpha = photograph("lake")[40 : 40 + height, 20 : 20 + width, 1:2].copy()
+    alpha[: height // 2] = 255
+    parts = [colour[..., 1:2] if channels < 3 else colour]
+    return np.concatenate([*parts, alpha] if channels in (2, 4) else parts, axis=2)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return 10 * float(np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
+
+
+def coded(pyramid: Pyramid, pixels: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
+    payload = pyramid.encode([pixels], quality)[0]
+    return payload, pyramid.decode([payload], pixels.shape, quality)[0]
+
+
+# --- coding ---
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (31, 33), (64, 96)], ids=str)
+def test_every_kind_and_size_of_image_comes_back(mode, size):
+    pixels = picture(*size, MODES[mode])
+    before = pixels.copy()
+    found = []
+    for quality in (1, 50, 100):
+        _, image = coded(started(), pixels, quality)
+        assert image.shape == pixels.shape and image.dtype == np.uint8
+        found.append(psnr(pixels, image))
+    np.testing.assert_array_equal(pixels, before)
+    assert found[2] > 40
+    assert found[1] > 20
+
+
+def test_several_images_at_once():
+    images = [picture(20, 30, 3), picture(40, 10, 3), picture(5, 5, 1)]
+    payloads = started().encode(images, 80)
+    assert payloads == [started().encode([x], 80)[0] for x in images]
+    alike = started().encode([images[0], images[0][::-1]], 80)
+    first, second = started().decode(alike, (20, 30, 3), 80)
+    assert psnr(images[0], first) > 30 and psnr(images[0][::-1], second) > 30
+
+
+def test_starts_where_classical_coding_ends():
+    pixels = photograph("lake")[:128, :192]
+    payload, image = coded(started(), pixels, 95)
+    assert psnr(pixels, image) > 40
+    # Nothing is trained, but no worse than PNG by far.
+    assert len(payload) < pixels.size
+
+
+def test_quality_trades_bytes_for_psnr():
+    pixels = photograph("fig")[64:160, 32:160]
+    results = [coded(started(), pixels, quality) for quality in (1, 20, 50, 75, 90, 100)]
+    sizes = [len(payload) for payload, _ in results]
+    found = [psnr(pixels, image) for _, image in results]
+    assert sizes == sorted(sizes) and len(set(sizes)) == len(sizes)
+    assert found == sorted(found) and found[-1] > 45 and found[0] < 28
+
+
+def test_a_copy_encodes_to_the_same_bytes_and_decodes_to_the_same_pixels():
+    pixels = picture(50, 70, 4)
+    payload, image = coded(started(), pixels, 70)
+    copy = Pyramid(started().config, {k: v.copy() for k, v in started().parameters.items()},
+                   started().grids)  # fmt: skip
+    again, same = coded(copy, pixels, 70)
+    assert again == payload
+    np.testing.assert_array_equal(same, image)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_what_the_frozen_encodes_the_packed_decodes(channels):
+    pyramid = small()
+    pixels = picture(30, 44, channels)
+    payload, image = coded(pyramid.frozen(), pixels, 60)
+    decoder = Pyramid.unpack(dict(CONFIG), pyramid.pack())
+    np.testing.assert_array_equal(decoder.decode([payload], pixels.shape, 60)[0], image)
+    assert psnr(pixels, image) > 15
+
+
+def test_opaque_images_stay_opaque_and_cost_no_more():
+    pixels = picture(64, 64, 3)
+    opaque = np.concatenate([pixels, np.full((64, 64, 1), 255, np.uint8)], axis=2)
+    for quality in (5, 50, 100):
+        payload, image = coded(started(), opaque, quality)
+        assert (image[..., 3] == 255).all()
+        plain, expected = coded(started(), pixels, quality)
+        np.testing.assert_array_equal(image[..., :3], expected)
+        # One plane of zeros, for which an untrained network expects a bit or so each.
+        assert len(payload) - len(plain) < 64 * 64 * 1.5 / 8
+
+
+def test_transparent_images_stay_transparent():
+    clear = np.concatenate([picture(32, 32, 3), np.zeros((32, 32, 1), np.uint8)], axis=2)
+    _, image = coded(started(), clear, 90)
+    assert (image[..., 3] <= 2).all()
+
+
+@settings(max_examples=60)
+@given(
+    payload=st.binary(max_size=200),
+    channels=st.integers(1, 4),
+    quality=st.integers(1, 100),
+    seed=st.integers(0, 3),
+)
+@example(payload=b"\xff" * 100, channels=3, quality=1, seed=0)
+@example(payload=b"\x00" * 100, channels=3, quality=100, seed=1)
+def test_a_damaged_payload_is_an_archive_error_or_an_image(payload, channels, quality, seed):
+    """And no warning, which a person could do nothing with."""
+    pyramid = small(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            image = pyramid.decode([payload], (9, 6, channels), quality)[0]
+        except ArchiveError:
+            return
+    assert image.shape == (9, 6, channels) and image.dtype == np.uint8
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_damaged_byte_is_an_archive_error_or_an_image(at, change):
+    pixels = picture(24, 24, 3)
+    payload = bytearray(started().encode([pixels], 75)[0])
+    payload[at % len(payload)] ^= change
+    try:
+        image = started().decode([bytes(payload)], pixels.shape, 75)[0]
+    except ArchiveError:
+        return
+    assert image.shape == pixels.shape
+
+
+# --- colours ---
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_colours_are_the_principal_axes_within_images(count):
+    images = [photograph(name) for name in ("fig", "lake", "stream")[:count]]
+    colour = Pyramid.start(images, 75, np.random.default_rng(0)).parameters["colour"]
+    np.testing.assert_allclose(colour.T @ colour, np.eye(3), atol=1e-6)
+    # What the axes make of the images is uncorrelated, and its variance falls.
+    spread = np.zeros((3, 3))
+    for pixels in images:
+        spread += np.cov((pixels.reshape(-1, 3) @ colour.astype(np.float64)).T)
+    variances = np.diag(spread)
+    assert (np.diff(variances) < 0).all()
+    assert abs(spread - np.diag(variances)).max() < 0.01 * variances[0]
+    assert (colour[:, 0] > 0).all() or count == 1
+
+
+@pytest.mark.parametrize("collection", ["digits", "grey RGB", "one colour", "one pixel"])
+def test_collections_without_colours_get_typical_axes(collection):
+    images = {
+        "digits": digits,
+        "grey RGB": lambda: [np.repeat(picture(40, 40, 1), 3, axis=2)],
+        "one colour": lambda: [np.full((8, 8, 3), (200, 30, 90), np.uint8)],
+        "one pixel": lambda: [np.zeros((1, 1, 3), np.uint8)],
+    }[collection]()
+    colour = Pyramid.start(images, 75, np.random.default_rng(0)).parameters["colour"]
+    np.testing.assert_allclose(colour.T @ colour, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(colour[:, 0], 3**-0.5, atol=0.1)
+
+
+def test_rounded_parameters_still_make_orthonormal_colours():
+    """The loss is measured in these colours, so that it would not see them shrink."""
+    pyramid = Pyramid.start([picture(64, 64, 3)], 75, np.random.default_rng(0))
+    pyramid.choose_grids([picture(64, 64, 3)], 64 * 64 * 1000)
+    colour = pyramid.frozen().parameters["colour"]
+    np.testing.assert_allclose(colour.T @ colour, np.eye(3), atol=2e-3)
+
+
+# --- training ---
+
+
+def test_training_lowers_the_loss():
+    images = [photograph("fig")[100:196, 60:188]]
+    pyramid = Pyramid.start(images, 75, np.random.default_rng(0))
+    before = pyramid.evaluate(images)
+    rng, adam = np.random.default_rng(1), nn.Adam()
+    steps = 60
+    for step in range(steps):
+        progress = step / steps
+        gradients = pyramid.sample_loss(images, progress, rng).gradients
+        rates = pyramid.rates(progress)
+        adam.update(pyramid.parameters, gradients, {k: rates(k) for k in gradients})
+    after = pyramid.evaluate(images)
+    assert after.value < 0.8 * before.value
+    assert after.bits < 0.8 * before.bits
+    pyramid.grids = pyramid.finest_grids()
+    # What is measured while training is near what is written, and better for being optimised.
+    payload, image = coded(pyramid.frozen(), images[0], 75)
+    loss = pyramid._loss(images[0], log_step(75))
+    assert 0.8 * loss.bits < 8 * len(payload) < 1.05 * loss.bits
+    assert psnr(images[0], image) == pytest.approx(loss.psnr, abs=0.6)
+
+
+def test_the_context_network_is_trained_first_and_alone():
+    pyramid, images = small(), [picture(40, 40, 3)]
+    early = pyramid.sample_loss(images, 0.0, np.random.default_rng(0)).gradients
+    late = pyramid.sample_loss(images, 0.9, np.random.default_rng(0)).gradients
+    assert early.keys() == {k for k in pyramid.parameters if k.startswith("context.")}
+    # Colours stay what the collection's covariance says.
+    assert late.keys() == pyramid.parameters.keys() - {"colour"}
+    assert {k: v.shape for k, v in late.items()} == {
+        k: pyramid.parameters[k].shape for k in late
+    }
+    assert {v.dtype for v in late.values()} == {np.dtype(np.float32)}
+    assert all(np.isfinite(v).all() for v in late.values())
+    for progress, names in ((0.0, early), (0.9, late)):
+        assert all(pyramid.rates(progress)(k) > 0 for k in names)
+    assert pyramid.rates(0.0)("lifting") == 0
+    assert pyramid.rates(0.99)("context.w1") < pyramid.rates(0.5)("context.w1")
+
+
+def test_evaluation_is_of_a_fixed_sample():
+    images = [photograph("fig"), photograph("lake")[:20, :30], picture(30, 300, 1)]
+    pyramid = small()
+    first = pyramid.evaluate(images)
+    pyramid.sample_loss(images, 0.5, np.random.default_rng())
+    assert pyramid.evaluate(images) == first
+    assert small(1).evaluate(images).value != first.value
+    assert first.gradients is None
+
+
+def test_a_seed_settles_all():
+    images = [photograph("fig"), photograph("lake")]
+    a, b = (Pyramid.start(images, 75, np.random.default_rng(5)) for _ in range(2))
+    for name, value in a.parameters.items():
+        np.testing.assert_array_equal(value, b.parameters[name])
+    x, y = (small().sample_loss(images, 0.5, np.random.default_rng(6)) for _ in range(2))
+    assert x.value == y.value
+    for name, value in x.gradients.items():
+        np.testing.assert_array_equal(value, y.gradients[name])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_all_kinds_of_images_can_be_trained_on(channels):
+    loss = small().sample_loss([picture(33, 50, channels)], 0.9, np.random.default_rng(0))
+    assert np.isfinite(loss.value)
+    assert loss.samples == loss.pixels * (3 if channels > 2 else 1)
+
+
+# --- gradients ---
+
+LOG = 150
+EVERYTHING = (1 << 30, np.random.default_rng(0))  # no latent is left to chance
+
+
+def total(pyramid: Pyramid, pixels: np.ndarray, log: int = LOG) -> float:
+    """What is minimised for one crop, in bits."""
+    loss = pyramid._loss(pixels, log)
+    return loss.bits + LAGRANGIAN / step_size(log) ** 2 * loss.squared_error
+
+
+def gradient(pyramid: Pyramid, pixels: np.ndarray, name: str) -> np.ndarray:
+    """Of `total`: without the weight that a crop has among others."""
+    loss = pyramid._loss(pixels, LOG, sample=EVERYTHING)
+    return loss.gradients[name].astype(np.float64) * (loss.bits * loss.pixels) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["shrink", "filter.w1", "filter.b1", "filter.step1", "filter.w2",
+                                  "filter.b2"])  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradients_where_the_loss_is_smooth(name, channels):
+    """By central differences. Not for the lifting filters and the gains: they move latents, and
+    the loss is a step function of the latents. (The context's are checked with the rate.)"""
+    pyramid = small(filtering=name != "shrink")
+    pixels = picture(16, 20, channels)
+    expected = gradient(pyramid, pixels, name)
+    flat = expected.ravel()
+    rng = np.random.default_rng(1)
+    # By shrink, w2 and b2 the loss is a parabola; by the others it has kinks a step away.
+    step = 0.05 if name in ("shrink", "filter.w2", "filter.b2") else 0.003
+    some = np.unique([*rng.choice(flat.size, min(flat.size, 12), replace=False),
+                      *np.argsort(-abs(flat))[:4]])  # fmt: skip
+    numeric = []
+    for at in some:
+        ends = []
+        for sign in (1, -1):
+            value = pyramid.parameters[name].copy()
+            value.reshape(-1)[at] += np.float32(sign * step)
+            ends.append(total(Pyramid(CONFIG, {**pyramid.parameters, name: value}), pixels))
+        numeric.append((ends[0] - ends[1]) / (2 * step))
+    assert abs(np.array(numeric)).max() > 1
+    assert relative_error(flat[some], np.array(numeric)) < 0.02
+
+
+@pytest.mark.parametrize("name", ["gain", "lifting"])
+def test_gradients_that_pass_straight_through_the_rounding(name):
+    """Against a loss in float64 in which the rounding adds a constant, as the gradient assumes,
+    and a latent takes the bits that its slope says."""
+    pyramid = small(filtering=False)
+    pixels = picture(16, 20, 3)
+    p = {k: v.astype(np.float64) for k, v in pyramid.parameters.items()}
+    planes = (pixels.astype(np.float64) - 128) @ p["colour"]
+    planes = np.ascontiguousarray(planes.transpose(2, 0, 1))
+    where = layout(16, 20, 2, 3)
+    step = step_size(LOG)
+
+    def latents(gain, filters) -> np.ndarray:
+        bands, _ = lifting.analyse(planes, filters)
+        scaled = np.zeros(where.size)
+        for plane in where.planes:
+            where.view(scaled, plane)[:] = band_of(bands, plane) / steps_of(gain, plane)
+        return scaled
+
+    def steps_of(gain, plane) -> float:
+        return step * 2 ** gain[plane.level - 1, plane.orientation, plane.colour]
+
+    def band_of(bands, plane) -> np.ndarray:
+        if plane.orientation == 0:
+            return bands.low[plane.colour]
+        return bands.high[plane.level - 1][plane.orientation - 1][plane.colour]
+
+    unrounded = latents(p["gain"], p["lifting"])
+    whole = np.sign(unrounded) * np.floor(abs(unrounded) + 0.35)
+    parameters = {k[8:]: v for k, v in p.items() if k.startswith("context.")}
+    slope = rate(parameters, where, whole, LOG, unrounded=unrounded)[1]()[0]
+
+    def loss(value) -> float:
+        gain, filters = (value if k == name else p[k] for k in ("gain", "lifting"))
+        scaled = latents(gain, filters)
+        rounded = scaled + (whole - unrounded)
+        bands, _ = lifting.analyse(planes, filters)  # of the right shapes; all is overwritten
+        for plane in where.planes:
+            by = p["shrink"][plane.level - 1, plane.orientation, plane.colour]
+            at = where.view(whole, plane)
+            shrunk = where.view(rounded, plane) - np.sign(at) * np.where(abs(at) == 1, *by)
+            band_of(bands, plane)[:] = shrunk * steps_of(gain, plane)
+        image, _ = lifting.synthesise(bands, filters)
+        return slope @ scaled + LAGRANGIAN / step**2 * ((image - planes) ** 2).sum()
+
+    expected = numeric_gradient(loss, p[name])
+    assert relative_error(gradient(pyramid, pixels, name), expected) < 1e-3
+
+
+# --- configurations ---
+
+
+@pytest.mark.parametrize("name", ["levels", "hidden", "filter"])
+@pytest.mark.parametrize("value", [0, -1, 1 << 20, 2.0, "3", None, [1]], ids=repr)
+def test_a_config_that_makes_no_sense_is_refused(name, value):
+    with pytest.raises(ModelError, match="makes no sense"):
+        Pyramid.shapes({**CONFIG, name: value})
+    with pytest.raises(ModelError, match="makes no sense"):
+        Pyramid.unpack({k: v for k, v in CONFIG.items() if k != name}, b"")
+
+
+def test_takes_any_image():
+    started().check(np.zeros((1, 5000, 4), np.uint8))
