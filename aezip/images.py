@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from aezip.storage.files import one_line, reason, replacing
 MODES = ("L", "LA", "RGB", "RGBA")
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-_OPTIONS = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
@@ -123,7 +123,7 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
             image.load()
             return _converted(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{shown} is not an image, or of a kind that Pillow does not know") from None
+        raise ImageError(f"{shown} is no image, or of a kind that Pillow does not know") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{shown} has too many pixels to be opened safely") from None
     except MemoryError:
@@ -150,8 +150,8 @@ def _converted(image: Image.Image) -> Image.Image:
         image = image.convert("LA" if image.mode == "L" else "RGBA")
     elif image.mode not in MODES:
         image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
-    plain = Image.frombytes(image.mode, image.size, image.tobytes())
-    return plain
+    # A copy without the file's metadata, which others would act upon.
+    return Image.frombytes(image.mode, image.size, image.tobytes())
 
 
 def _to_bytes(values: NDArray) -> NDArray[np.uint8]:

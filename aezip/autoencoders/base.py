@@ -175,3 +175,13 @@ def check_quality(quality: int) -> int:
     if not 1 <= quality <= BEST_QUALITY:
         raise ModelError(f"a quality is a number from 1 to {BEST_QUALITY}, not {quality}")
     return quality
+
+
+def whole_numbers(config: Mapping[str, Any], **most: int) -> list[int]:
+    """The named entries of a decoder's config, each from 1 to the number given. Raises ModelError
+    where one is missing or is no such number."""
+    values = [config.get(name) for name in most]
+    for value, limit in zip(values, most.values(), strict=True):
+        if not isinstance(value, int) or not 1 <= value <= limit:
+            raise ModelError("the decoder is damaged: its architecture makes no sense")
+    return [int(x) for x in values if x is not None]

@@ -24,6 +24,7 @@ from aezip.autoencoders.base import (
     Shapes,
     log_step,
     step_size,
+    whole_numbers,
 )
 from aezip.entropy import laplace
 from aezip.entropy.coder import Decoder, Encoder
@@ -40,6 +41,7 @@ _HIDDEN = 256
 _EVALUATED = 1024  # images
 _ROUND_FROM = 0.7  # of the training: latents are rounded, before that noise is added
 _PAYING = 22  # parameters for each image: about as many bytes as the image's latents, or fewer
+_LARGEST = 1 << 28  # parameters in one layer
 _PRIOR_GRIDS = {
     "prior.centre": -3,  # the coder's own grids: 1 / laplace.CENTRE_STEPS and so on
     "prior.log_scale": -3,
@@ -81,7 +83,7 @@ class Dense(Autoencoder):
         x = _as_floats([images[i] for i in sample])
         mean = x.mean(axis=0)
         # Fewer images than latents leave some axes without a direction: they stay zero.
-        axes = np.zeros((latents, size), np.float32)
+        axes: Array = np.zeros((latents, size), np.float32)
         found = np.linalg.svd(x - mean, full_matrices=False)[2][:latents]
         axes[: len(found)] = found
         p = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
@@ -101,14 +103,13 @@ class Dense(Autoencoder):
 
     @classmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
-        names = ("height", "width", "channels", "hidden", "latents", "quality")
-        values = [config.get(k) for k in names]
-        if not all(isinstance(x, int) and 1 <= x <= 1 << 16 for x in values):
-            raise ModelError("the decoder is damaged: its architecture makes no sense")
-        height, width, channels, hidden, latents, quality = values
+        side = 1 << 14
+        height, width, channels, hidden, latents, _ = whole_numbers(
+            config, height=side, width=side, channels=4, hidden=side, latents=side, quality=100
+        )
         size = height * width * channels
-        if channels > 4 or quality > 100 or hidden * max(size, latents) > 1 << 28:
-            raise ModelError("the decoder is damaged: its architecture makes no sense")
+        if hidden * max(size, latents) > _LARGEST:
+            raise ModelError("the decoder is damaged: it claims too many parameters")
         return {
             **dict.fromkeys(_PRIOR_GRIDS, (latents,)),
             "synthesis.w1": (latents, hidden),

@@ -66,7 +66,7 @@ def apply(
         dchange = np.ascontiguousarray(dy.transpose(1, 2, 0))[None] * step
         dhidden, d["w2"], d["b2"] = back2(to_blocks(dchange))
         dblocks, d["w1"], d["b1"] = back1(activate(unpad2(dhidden)))
-        d["step1"] = d["b1"] * level
+        d["step1"] = d["b1"] * np.float32(log_step)
         return dy + to_image(unpad1(dblocks))[0].transpose(2, 0, 1) / step, d
 
     return y, backprop

@@ -25,13 +25,13 @@ from aezip.autoencoders.base import (
     Shapes,
     log_step,
     step_size,
+    whole_numbers,
 )
 from aezip.autoencoders.lifting import Bands
 from aezip.entropy import context, laplace, quantise
 from aezip.entropy.coder import Decoder, Encoder
 from aezip.entropy.context import COLOURS, ORIENTATIONS, IntegerNetwork, Layout, Plane
 from aezip.entropy.rate import rate
-from aezip.errors import ModelError
 
 Array = NDArray[np.floating]
 
@@ -81,10 +81,7 @@ class Pyramid(Autoencoder):
 
     @classmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
-        levels, hidden, width = (config.get(k) for k in ("levels", "hidden", "filter"))
-        for value, most in ((levels, 8), (hidden, 256), (width, 256)):
-            if not isinstance(value, int) or not 1 <= value <= most:
-                raise ModelError("the decoder is damaged: its architecture makes no sense")
+        levels, hidden, width = whole_numbers(config, levels=8, hidden=256, filter=256)
         bands = (levels, ORIENTATIONS, COLOURS)
         return {
             "colour": (COLOURS, COLOURS),

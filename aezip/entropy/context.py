@@ -328,7 +328,7 @@ def finest_grids(parameters: Parameters) -> dict[str, int]:
     return grids
 
 
-def is_active(where: Layout, buffer: Integers) -> NDArray[np.bool_]:
+def is_active(where: Layout, buffer: NDArray) -> NDArray[np.bool_]:
     """For each latent in decoding order, whether any neighbour is not zero."""
     present = buffer != 0
     near = np.zeros(where.size, bool)
@@ -425,14 +425,16 @@ def decode(
             continue
         position = where.position[begin:end]
         plane = where.plane_of[begin:end]
-        rows = laplace.Rows(*(x.take(plane, axis=0) for x in quiet_rows))
+        rows = quiet_rows.take(plane)
         some = np.flatnonzero(near[position] | by_square[where.parent[begin:end]])
         if len(some):
             result = network(
                 gather(features, where.inputs(some + begin)), bias[plane[some]]
             )
-            for target, values in zip(rows, laplace.frequency_rows(result), strict=True):
-                target[some] = values
+            fresh = laplace.frequency_rows(result)
+            rows.frequencies[some] = fresh.frequencies
+            rows.base[some] = fresh.base
+            rows.shift[some] = fresh.shift
         values = decoder.decode(rows)
         found = np.flatnonzero(values)
         if len(found):

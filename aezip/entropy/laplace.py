@@ -52,6 +52,12 @@ class Rows(NamedTuple):
     base: NDArray[np.int64]  # (n,) latent value of the middle symbol
     shift: NDArray[np.int64]  # (n,) number of low bits sent raw
 
+    def take(self, index: Integers) -> Rows:
+        """The rows of some latents, copied."""
+        return Rows(
+            self.frequencies.take(index, axis=0), self.base.take(index), self.shift.take(index)
+        )
+
 
 def to_grid(centre: Array, log_scale: Array, spread: Array, weight: Array) -> GridParameters:
     """Round parameters in natural units to the coder's grids (what `frequency_rows` takes)."""

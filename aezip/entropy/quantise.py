@@ -45,7 +45,7 @@ def optimise(
         some = np.flatnonzero(buffer[position])
         if not len(some):
             continue
-        rows = laplace.Rows(*(x[some] for x in rows))
+        rows = rows.take(some)
         position = position[some]
         target = scaled[position]
         worth = value_of_distortion[where.plane_of[part][some]]
