@@ -64,5 +64,6 @@ def one_line(text: object) -> str:
 
 def reason(error: OSError) -> str:
     """What the system said, without the path and the error number it wraps around."""
-    said = error.strerror or str(error) or "unknown error"
+    # Not `strerror`, where h5py puts a report of its own with the temporary file's name.
+    said = os.strerror(error.errno) if error.errno else str(error) or "unknown error"
     return one_line(said[:1].lower() + said[1:])

@@ -2,7 +2,7 @@
 
 A model keeps everything that fitting produced, as named arrays. A decoder travels with an
 archive, so each of its bytes counts: it is one header and one run of coded parameters, written
-so that HDF5 itself adds 281 bytes (h5py's defaults add 6,500).
+so that HDF5 itself adds 265 bytes (h5py's defaults add 6,500).
 
 Files may come from strangers. Nothing is unpickled, only hard links and plain numbers are
 followed, and every size is checked before memory is asked for.
@@ -10,6 +10,7 @@ followed, and every size is checked before memory is asked for.
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5p, h5s, h5t
+from h5py import h5a, h5d, h5f, h5fd, h5p, h5s, h5t
 
 from aezip.errors import ModelError
 from aezip.storage.files import one_line, reason, replacing
@@ -53,12 +54,16 @@ def write_model(
     for name, tensor in tensors.items():
         if tensor.dtype.kind not in "biuf":
             raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, not a plain number")
-    with _writing(path) as temporary, h5py.File(temporary, "w", libver="v108") as file:
+    # Built in memory: what h5py raises when a disk is full is not an OSError.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver="v108") as file:
         _put_identity(file.id, MODEL_FORMAT)
         _put_bytes(file.id, b"header", text)
         group = file.create_group("tensors", track_order=False)
         for name, tensor in tensors.items():
             group.create_dataset(name, data=tensor, track_times=False)
+    with _writing(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -82,7 +87,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
 def content_id(header: Mapping[str, Any], parameters: bytes) -> str:
     """16 hexadecimal digits that name a decoder by its content, however HDF5 lays it out.
 
-    The first half of SHA-256 over the header as canonical JSON (keys sorted, no spaces, ASCII),
+    The first quarter of SHA-256 over the header as canonical JSON (keys sorted, no spaces, ASCII),
     one zero byte, and the parameters.
     """
     return _digest(_canonical(header), parameters)
@@ -97,25 +102,27 @@ def write_decoder(
     """
     text = _canonical(header)
     identity = _digest(text, parameters)
-    # Built in memory; 4-byte offsets, the 1.8 format and no space reserved for growth.
+    # Built in memory; 4-byte offsets, the 1.8 format, no times and no space reserved for growth.
+    # Not `get_file_image`: before HDF5 2.0 its result has a wrong checksum.
+    memory = io.BytesIO()
     access = h5p.create(h5p.FILE_ACCESS)
-    access.set_fapl_core(1 << 16, False)
+    access.set_fileobj_driver(h5fd.fileobj_driver, memory)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V18)
     access.set_meta_block_size(1)
     creation = h5p.create(h5p.FILE_CREATE)
     creation.set_sizes(4, 4)
+    creation.set_obj_track_times(False)
     file = h5f.create(b"decoder", h5f.ACC_TRUNC, creation, access)
     try:
         _put_identity(file, DECODER_FORMAT)
         _put_text(file, b"content_id", identity.encode())
         _put_bytes(file, b"header", text)
         _put_bytes(file, b"parameters", parameters)
-        h5f.flush(file)
-        image = file.get_file_image()
     finally:
         file.close()
     with _writing(path) as temporary:
-        temporary.write_bytes(image)
+        temporary.write_bytes(memory.getbuffer())
     return identity
 
 
@@ -329,7 +336,9 @@ def _reading(path: str | os.PathLike[str], wanted: str | None) -> Iterator[h5py.
     except _RefusedError as error:
         raise ModelError(f"{shown} is damaged: {error}") from error
     except OSError as error:
-        raise ModelError(f"{shown} cannot be read: {reason(error)}") from error
+        # Without a number it is not the system's, but h5py's on a file cut short.
+        what = "is damaged" if error.errno is None else "cannot be read"
+        raise ModelError(f"{shown} {what}: {reason(error)}") from error
     except Exception as error:  # what h5py raises on a damaged file is of many kinds
         raise ModelError(f"{shown} is damaged: {one_line(error)}") from error
 
@@ -347,8 +356,8 @@ def _check_identity(file: h5py.File, shown: str, wanted: str | None) -> None:
     if version is None or np.shape(version) != () or np.asarray(version).dtype.kind not in "iu":
         raise _RefusedError("it has no version")
     if int(version) != VERSION:
-        newer = " by a newer aezip" if version > VERSION else ""
+        newer = ", written by a newer aezip" if version > VERSION else ""
         raise ModelError(
-            f"{shown} is of format version {int(version)}, written{newer}; "
+            f"{shown} is of format version {int(version)}{newer}; "
             f"this aezip reads version {VERSION}"
         )

@@ -165,6 +165,7 @@ def test_one_line(text, shown):
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/a/path"), "no space left on device"),
+        (FileNotFoundError(errno.ENOENT, "h5py (name = '/a/path')"), "no such file or directory"),
         (OSError("it exists and is not a file"), "it exists and is not a file"),
         (OSError("Two\nlines"), "two\\nlines"),
         (OSError(), "unknown error"),
