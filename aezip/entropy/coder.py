@@ -17,7 +17,8 @@ from aezip.errors import ArchiveError
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 _STATE_BITS = 64
 ESCAPE = 2 * RADIUS + 1
-_LONGEST_GAMMA = 24  # |latent| stays below 2**24, exact in float32
+_LIMIT = 1 << 24  # |latent| stays below, exact in float32
+_LONGEST_GAMMA = 24  # zeros before an escape's excess, which stays below 2**25
 
 Integers = NDArray[np.integer]
 
@@ -37,9 +38,11 @@ class Encoder:
 
     def encode_steps(self, values: Integers, rows: Rows, steps: Integers) -> None:
         """Code n latents that will be decoded by several calls: latent i by call `steps[i]`,
-        ascending."""
+        ascending. Raises ValueError for a latent of 2**24 or more."""
         offset = (values.astype(np.int64) - rows.base) >> rows.shift
         escaped = np.abs(offset) > RADIUS
+        if not _in_range(values[escaped]):
+            raise ValueError("a latent is out of the coder's range")
         symbols = np.where(escaped, ESCAPE, offset + RADIUS).astype(np.int32)
         self._coder.encode(symbols, _FAMILY, rows.frequencies)
         wide = np.flatnonzero(rows.shift)
@@ -49,8 +52,6 @@ class Encoder:
         shift = rows.shift[wide]
         low = (values[wide].astype(np.int64) - rows.base[wide]) & ((1 << shift) - 1)
         excess = np.abs(offset[far]) - RADIUS
-        if len(excess) and excess.max() >= 1 << _LONGEST_GAMMA:
-            raise ValueError("a latent is out of the coder's range")
         gamma = 2 * np.frexp(excess.astype(np.float64))[1].astype(np.int64) - 1
         sign = (offset[far] < 0).astype(np.int64)
         order = np.argsort(
@@ -117,7 +118,10 @@ class Decoder:
             wide = np.flatnonzero(rows.shift)
             offset <<= rows.shift
             offset[wide] += self._low_bits(rows.shift[wide])
-        return offset + rows.base
+        values = offset + rows.base
+        if not _in_range(values[far]):
+            raise ArchiveError("the latents are damaged: a value is out of range")
+        return values
 
     def _raw(self, count: int) -> NDArray[np.uint8]:
         if self._bits is None:
@@ -147,6 +151,11 @@ class Decoder:
             has = widths > place
             values[has] |= bits[ends[has] - 1 - place].astype(np.int64) << place
         return values
+
+
+def _in_range(escapes: Integers) -> bool:
+    """Whether these latents can be coded. One that is no escape always can."""
+    return not len(escapes) or int(np.abs(escapes).max()) < _LIMIT
 
 
 def _pack(values: Integers, widths: Integers) -> bytes:

@@ -260,7 +260,7 @@ def test_the_code_is_as_short_as_the_entropy():
         entropy, cost, escapes = expected_costs(g)
         assert cost >= entropy - 1e-6
         # An escape is followed by an Elias gamma code, not by one made for the tail.
-        assert cost <= 1.003 * entropy + 0.005 + 2 * escapes, g
+        assert cost <= 1.003 * entropy + 0.005 + 2.1 * escapes, g
         checked += escapes < 0.001
     assert checked > 50
 
