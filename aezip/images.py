@@ -7,7 +7,9 @@ that names the file.
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from aezip.errors import ImageError
 from aezip.storage.files import one_line, reason, replacing
@@ -29,11 +31,26 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
 }
+# What Pillow only recognises or only writes, and what it leaves to other programs, one of which,
+# Ghostscript, would run whatever the file says.
+_NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"})
 # What each of Pillow's other modes is nearest to. P and PA are looked at more closely.
 _NEAREST = {
     "1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB",
     "LAB": "RGB", "HSV": "RGB",
 }  # fmt: skip
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # of EXIF orientations
+
+# Otherwise what Pillow logs about strange files goes to standard error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class Found(NamedTuple):
@@ -47,125 +64,210 @@ class Found(NamedTuple):
 def find(folder: str | os.PathLike[str]) -> Found:
     """The image files below a folder, in an order that is the same on every system.
 
-    Hidden files, files below hidden folders and files that are no images are counted as skipped.
-    A file named like an image is one, even if it turns out to be broken when it is read; a file
-    with an ending that Pillow does not know is one if Pillow recognises its first bytes.
+    What is hidden and what is no image is counted as skipped, a hidden folder as one. A file named
+    like an image is one, even if it turns out to be broken when it is read; a file with an ending
+    that Pillow does not know is one if Pillow recognises its first bytes. Links are followed,
+    except back to a folder they lie in.
 
-    Raises ImageError where there is no such folder, or no image in it.
+    Raises ImageError where there is no such folder, or no image in it, or where it or a folder in
+    it cannot be read: better no archive than one that silently lacks what was there.
     """
-    root = Path(folder)
     shown = one_line(folder)
-    if not root.exists():
-        raise ImageError(f"{shown}: there is no such folder")
-    if not root.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except FileNotFoundError:
+        raise ImageError(f"{shown}: there is no such folder") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(shown, error) from error
+    if not is_folder:
         raise ImageError(f"{shown} is not a folder")
     names, skipped = [], 0
-    for parts, hidden in _walk(root, (), False, frozenset()):
-        if not hidden and _is_image(root.joinpath(*parts)):
+    for path, parts in _walk(Path(folder), (), frozenset()):
+        if not parts[-1].startswith(".") and _is_image(path):
             names.append("/".join(parts))
         else:
             skipped += 1
     if not names:
-        others = f" (and {skipped} other files)" if skipped else ""
+        others = {0: "", 1: " (and 1 other file)"}.get(skipped, f" (and {skipped} other files)")
         raise ImageError(f"{shown} holds no images{others}")
     return Found(names, skipped)
 
 
 def _walk(
-    folder: Path, parts: tuple[str, ...], hidden: bool, above: frozenset[tuple[int, int]]
-) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """The files below a folder and whether they are hidden; `above` are the folders it lies in,
-    so that a link to one of them does not lead round in a circle."""
+    folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """What is below a folder, down to files and hidden folders; `above` are the folders it lies
+    in, so that a link to one of them does not lead round in a circle."""
     try:
         state = folder.stat()
         entries = sorted(os.listdir(folder))
     except OSError as error:
-        raise ImageError(f"{one_line(folder)} cannot be read: {reason(error)}") from error
+        raise _unreadable(one_line(folder), error) from error
     identity = state.st_dev, state.st_ino
     if identity in above:
         return
     for name in entries:
         path = folder / name
-        here = hidden or name.startswith(".")
-        if path.is_dir():
-            yield from _walk(path, (*parts, name), here, above | {identity})
-        elif path.is_file():
-            yield (*parts, name), here
+        if not name.startswith(".") and os.path.isdir(path):
+            yield from _walk(path, (*parts, name), above | {identity})
+        else:
+            yield path, (*parts, name)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(form for form in Image.ID if form not in _NOT_READ)
 
 
 @cache
 def _extensions() -> frozenset[str]:
-    return frozenset(Image.registered_extensions())
+    known = Image.registered_extensions()
+    return frozenset(extension for extension, form in known.items() if form not in _NOT_READ)
+
+
+@cache
+def _others() -> frozenset[str]:
+    return frozenset(Image.registered_extensions()) - _extensions()
+
+
+@cache
+def _signed_formats() -> tuple[str, ...]:
+    """Those whose files begin in a way that hardly any other file does."""
+    return tuple(form for form in _formats() if Image.OPEN[form][1] is not None)
 
 
 def _is_image(path: Path) -> bool:
-    if path.suffix.lower() in _extensions():
-        return True
+    if os.path.exists(path) and not os.path.isfile(path):
+        return False  # a pipe, say, at which reading would wait for ever
+    extension = path.suffix.lower()
+    if extension in _extensions():
+        return True  # a link that leads nowhere, too: reading it says so
+    if extension in _others():
+        return False
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path):
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(path, formats=_signed_formats()),
+        ):
             return True
-    except Exception:  # any failure at all means that Pillow does not know it
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # any other failure at all means that Pillow does not know it
         return False
 
 
 def read(path: str | os.PathLike[str]) -> Image.Image:
     """An image file as an upright image of one of MODES; of an animation the first frame.
 
-    16-bit channels are rounded to 8. 32-bit integers and floats have no agreed white: they are
-    taken as 8-bit values where they fit, as 16-bit where those fit, and otherwise their own range
-    is spread over 0 to 255 (floats within 0 to 1 are taken as such).
+    16-bit grey is rounded to 8 bits; of 16-bit colours Pillow keeps the upper 8. 32-bit integers
+    and floats have no agreed white: it is 255 where no value is above that, else 65535 where none
+    is above that, else the greatest value (floats up to 1: it is 1). Black is 0, or the least
+    value where that is negative.
 
     Raises ImageError for every file that cannot be read, decompression bombs included.
     """
     shown = one_line(path)
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise ImageError(f"{shown} is {what}")
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(path, formats=_formats()) as image,
+        ):
+            layout = image.tile[0][3] if image.tile else None
+            form = image.format
             image.load()
-            return _converted(ImageOps.exif_transpose(image))
+            if image.width * image.height == 0:
+                raise ImageError(f"{shown} has no pixels")
+            turned = _upright(image)
+            turned.info = dict(image.info)
+            return _converted(turned, form, layout)
+    except ImageError:
+        raise
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{shown} is no image, or of a kind that Pillow does not know") from None
+        raise ImageError(f"{shown} is no image, or of a kind that cannot be read") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{shown} has too many pixels to be opened safely") from None
     except MemoryError:
         raise ImageError(f"{shown} is too large for the memory") from None
     except OSError as error:
-        raise ImageError(f"{shown} cannot be read: {reason(error)}") from error
+        raise _unreadable(shown, error) from error
     except Exception as error:  # what Pillow's plugins raise on damaged files is of many kinds
         raise ImageError(f"{shown} is damaged: {one_line(error)}") from error
 
 
-def _converted(image: Image.Image) -> Image.Image:
-    transparent = "transparency" in image.info
+def _unreadable(shown: str, error: OSError | ValueError) -> ImageError:
+    why = reason(error) if isinstance(error, OSError) else one_line(error)
+    return ImageError(f"{shown} cannot be read: {why}")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Not ImageOps.exif_transpose: it also writes the EXIF anew, and fails where that is damaged.
+    try:
+        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged metadata say nothing about the orientation
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _converted(image: Image.Image, form: str | None, layout: object) -> Image.Image:
+    """`form` is the file's format, `layout` how Pillow calls that of the pixels in the file."""
+    transparent = image.has_transparency_data
     if image.mode in ("P", "PA"):
-        transparent = transparent or image.mode == "PA"
         image = image.convert("RGBA" if transparent else "RGB")
         red, green, blue = image.split()[:3]
         if red.tobytes() == green.tobytes() == blue.tobytes():
             image = image.convert("LA" if transparent else "L")
     elif image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(_to_bytes(np.asarray(image)))
+        values = np.asarray(image)
+        sixteen = image.mode.startswith("I;16") or (image.mode == "I" and form in ("PNG", "PPM"))
+        grey = Image.fromarray(_to_bytes(values, sixteen))
+        if transparent:
+            alpha = Image.fromarray(np.uint8(255) * (values != image.info["transparency"]))
+            grey = Image.merge("LA", (grey, alpha))
+        image = grey
+    elif image.mode in ("1", "L", "RGB") and transparent:
+        image.info["transparency"] = _transparent_colour(image.info["transparency"], layout)
+        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
     elif image.mode in _NEAREST:
         image = image.convert(_NEAREST[image.mode])
-    elif image.mode in ("L", "RGB") and transparent:
-        image = image.convert("LA" if image.mode == "L" else "RGBA")
+    elif image.mode == "RGBA" and layout == "LA;16B":
+        image = image.convert("LA")
     elif image.mode not in MODES:
-        image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+        image = image.convert("RGBA" if transparent else "RGB")
     # A copy without the file's metadata, which others would act upon.
     return Image.frombytes(image.mode, image.size, image.tobytes())
 
 
-def _to_bytes(values: NDArray) -> NDArray[np.uint8]:
-    sixteen = values.dtype.itemsize == 2
+def _transparent_colour(colour: Any, layout: object) -> Any:
+    """The colour of a PNG that stands for transparency, on the scale of its pixels: Pillow leaves
+    it on the file's."""
+    if layout == "RGB;16B":
+        return tuple(x >> 8 for x in colour)
+    greatest = {"L;2": 3, "L;4": 15}.get(str(layout), 255)
+    return colour * 255 // greatest if isinstance(colour, int) and colour <= greatest else colour
+
+
+def _to_bytes(values: NDArray, sixteen: bool) -> NDArray[np.uint8]:
+    """0 to 255 for (height, width) values of any type; `sixteen`: 65535 is white for sure."""
     floats = values.dtype.kind == "f"
-    values = np.nan_to_num(values.astype(np.float64))
-    low, high = min(values.min(), 0), values.max()
-    if floats and low >= 0 and high <= 1:
-        high = 1
-    elif low >= 0 and high <= 255 and not sixteen:
-        high = 255
-    elif low >= 0 and high <= 65535:
+    values = values.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        finite = np.zeros(1)
+    low, high = min(finite.min(), 0.0), finite.max()
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    if sixteen:
         high = 65535
-    return np.rint((values - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+    elif low == 0:
+        whites = (1, 255, 65535) if floats else (255, 65535)
+        high = next((white for white in whites if high <= white), high)
+    # Divided first, and by halves: the range of floats may be twice what a float holds.
+    half = high / 2 - low / 2
+    return np.rint((values / 2 - low / 2) / (half or 1) * 255).clip(0, 255).astype(np.uint8)
 
 
 def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
@@ -175,8 +277,9 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """
     form = _FORMATS.get(Path(path).suffix.lower())
     if form is None:
-        known = ", ".join(_FORMATS)
-        raise ImageError(f"{one_line(path)}: the name of a picture ends in one of {known}")
+        raise ImageError(
+            f"{one_line(path)}: pictures are written as .png, .jpg or .webp; name one of these"
+        )
     if form == "JPEG" and image.mode in ("LA", "RGBA"):
         ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(image.convert("RGBA"))
@@ -191,13 +294,13 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """(height, width, channels) of an image of one of MODES."""
+    """(height, width, channels), uint8, of an image of one of MODES; 1 to 4 channels."""
     pixels = np.array(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def from_array(pixels: NDArray[np.uint8]) -> Image.Image:
-    """The image of (height, width, 1 to 4 channels)."""
+    """The image of (height, width, 1 to 4 channels), uint8: the inverse of `to_array`."""
     mode = MODES[pixels.shape[2] - 1]
     height, width = pixels.shape[:2]
     return Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())

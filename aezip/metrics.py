@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Curve = Sequence[float] | NDArray[np.floating]
+_SAMPLES = 1 << 20  # taken at once, so that a large photo does not need its size eight times over
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio in dB over all channels; infinite where nothing differs.
 
-    Both (height, width, channels), uint8. With transparency (2 or 4 channels) colours count by
-    their opacity, since nobody sees the colour of what is transparent.
-    Raises ValueError for different shapes.
+    10 log10(255^2 / mean squared error) of two images (height, width, channels), uint8. With
+    transparency (2 or 4 channels) colours are first multiplied by their opacity, since nobody sees
+    the colour of what is transparent. Raises ValueError for different shapes or no pixels.
     """
     if a.shape != b.shape:
         raise ValueError(f"images of shapes {a.shape} and {b.shape} cannot be compared")
-    error = _visible(a) - _visible(b)
-    mean = float(np.vdot(error, error)) / error.size
-    return float(10 * np.log10(255**2 / mean)) if mean else float("inf")
+    if not a.size:
+        raise ValueError("images without pixels cannot be compared")
+    total = 0.0
+    rows = max(1, _SAMPLES * len(a) // a.size)
+    for start in range(0, len(a), rows):
+        error = _visible(a[start : start + rows]) - _visible(b[start : start + rows])
+        total += float(np.vdot(error, error))
+    return 10 * math.log10(255**2 * a.size / total) if total else math.inf
 
 
 def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -31,38 +38,60 @@ def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return values
 
 
+def bits_per_pixel(size: int, pixels: int) -> float:
+    """The rate of `size` bytes for `pixels` pixels, whatever the number of their channels."""
+    return 8 * size / pixels
+
+
 def bd_rate(
     rate_a: Curve, psnr_a: Curve, rate_b: Curve, psnr_b: Curve, low: float, high: float
 ) -> float:
-    """How much more rate a takes than b at equal quality, in percent, averaged from low to high dB.
+    """How much more rate b takes than a, the anchor, at equal quality: percent, averaged over
+    low to high dB. Negative where b is better.
 
-    Bjontegaard's measure (ITU-T VCEG-M33, 2001) with monotone cubic interpolation of the
-    logarithm of the rate (as in JCTVC-L1100), which cannot overshoot between the points.
-    Raises ValueError where a curve has fewer than two points or does not reach from low to high.
+    Bjontegaard's measure ("Calculation of average PSNR differences between RD-curves", ITU-T
+    VCEG-M33, 2001): the mean difference of the logarithms of the rates. The curves through the
+    points, in any order, are piecewise cubic, as JCT-VC reports have them, not one polynomial,
+    which swings between the points; and monotone.
+
+    Raises ValueError where a curve has fewer than two points, two of the same PSNR, or one that is
+    not finite or has no rate, or does not reach from `low` to `high`.
     """
+    if not low < high:
+        raise ValueError(f"from {low} to {high} dB is no interval")
+    # Trapezia: with so many, what they miss of the cubics is far below a hundredth of a percent.
     grid = np.linspace(low, high, 1001)
-    difference = _log_rate(rate_a, psnr_a, grid) - _log_rate(rate_b, psnr_b, grid)
+    difference = _log_rate(rate_b, psnr_b, grid) - _log_rate(rate_a, psnr_a, grid)
     mean = (difference[1:] + difference[:-1]).mean() / 2
     return float(100 * np.expm1(mean))
 
 
 def _log_rate(rate: Curve, db: Curve, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    order = np.argsort(db)
-    x, y = np.asarray(db, float)[order], np.log(np.asarray(rate, float)[order])
-    if len(x) < 2 or np.any(np.diff(x) <= 0):
+    x, y = np.asarray(db, np.float64), np.asarray(rate, np.float64)
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and (y > 0).all()):
+        raise ValueError("the points of a curve have finite PSNR and a rate above 0")
+    if len(x) < 2 or (np.diff(x) <= 0).any():
         raise ValueError("a curve needs two or more points of different quality")
     if x[0] > at[0] or x[-1] < at[-1]:
         raise ValueError(
             f"a curve from {x[0]:.2f} to {x[-1]:.2f} dB does not cover {at[0]} to {at[-1]} dB"
         )
+    y = np.log(y)
     return pchip(x, y, at)
 
 
 def pchip(
     x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Monotone piecewise cubic interpolation of y over ascending x (Fritsch and Butland, "A method
-    for constructing local monotone piecewise cubic interpolants", 1984)."""
+    """Piecewise cubic interpolation of y over ascending x, monotone wherever y is.
+
+    x and y: (points,), two or more; `at`: within the range of x. Fritsch and Carlson, "Monotone
+    piecewise cubic interpolation" (1980), with the slopes of Fritsch and Butland, "A method for
+    constructing local monotone piecewise cubic interpolants" (1984), and at the ends those of
+    Moler, "Numerical computing with MATLAB" (2004), chapter 3.
+    """
     h, slope = np.diff(x), np.diff(y) / np.diff(x)
     d = np.empty_like(y)
     if len(x) == 2:
