@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -9,20 +10,39 @@ import sys
 import numpy as np
 from PIL import Image, ImageShow
 
+from aezip.errors import ImageError
+
 UPPER_HALF = "\u2580"
 _RESET = "\x1b[0m"
 _CHECKS = (102, 153)  # greys of the board seen through transparency
-_CHECK = 4  # pixels
+_CHECK = 4  # the side of its squares in pixels as drawn
+_NO_TERMINAL = 80, 80  # columns, rows: a pipe has no height, so only the width limits most pictures
 
 
 def show(image: Image.Image, title: str) -> None:
-    """Open the system's viewer, or draw the picture on standard output."""
-    if _has_screen() and ImageShow.show(image, title):
-        return
-    size = shutil.get_terminal_size((80, 24))
-    # The last line is left for the prompt.
-    text = terminal_text(image, size.columns, max(size.lines - 1, 1))
-    print(text, flush=True)
+    """Open the system's viewer, or draw the picture on standard output.
+
+    It is drawn where there is no screen, or no viewer that Pillow knows. Raises ImageError where
+    standard output has no characters to draw with.
+    """
+    if _has_screen():
+        # The viewer is lent a file: where none can be written, the terminal still serves.
+        with contextlib.suppress(OSError):
+            if ImageShow.show(image, title):
+                return
+    columns, rows = _NO_TERMINAL
+    if sys.stdout.isatty():
+        columns, rows = shutil.get_terminal_size((80, 24))
+        rows = max(rows - 1, 1)  # the last line is left for the prompt
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        UPPER_HALF.encode(encoding)
+    except UnicodeEncodeError:
+        raise ImageError(
+            f"the terminal's encoding, {encoding}, has no characters to draw a picture with; "
+            "it can be saved to a file"
+        ) from None
+    print(terminal_text(image, columns, rows), flush=True)
 
 
 def _has_screen() -> bool:
@@ -34,18 +54,19 @@ def _has_screen() -> bool:
 def terminal_text(image: Image.Image, columns: int, rows: int) -> str:
     """The picture in half blocks and 24-bit colours, two pixels a character, one above the other.
 
-    It fits into `columns` characters and `rows` lines with its proportions kept. Small pictures
-    are enlarged by a whole factor, so that their pixels stay square and sharp.
+    It fits into `columns` characters and `rows` lines with its proportions kept, no line ends in
+    a colour. Small pictures are enlarged by a whole factor, so that their pixels stay square and
+    sharp; what is transparent lets a chequered board through.
     """
     width, height = image.size
     scale = min(columns / width, 2 * rows / height)
     if scale >= 1:
         size = width * int(scale), height * int(scale)
-        image = _opaque(image).resize(size, Image.Resampling.NEAREST)
+        image = image.resize(size, Image.Resampling.NEAREST)
     else:
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = _opaque(image.resize(size, Image.Resampling.LANCZOS))
-    pixels = np.asarray(image)
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(_opaque(image))
     lines = []
     for y in range(0, len(pixels), 2):
         line = []

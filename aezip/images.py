@@ -31,6 +31,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
 }
+SIDES = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
+"""The greatest width and height of the formats written here, in pixels."""
+
 # What Pillow only recognises or only writes, and what it leaves to other programs, one of which,
 # Ghostscript, would run whatever the file says.
 _NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"})
@@ -279,6 +282,11 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
     if form is None:
         raise ImageError(
             f"{one_line(path)}: pictures are written as .png, .jpg or .webp; name one of these"
+        )
+    if max(image.size) > SIDES[form]:  # libjpeg would tell standard error, too
+        raise ImageError(
+            f"{one_line(path)} cannot be written: {image.width} x {image.height} pixels are too "
+            f"many for {form}, which has up to {SIDES[form]} a side"
         )
     if form == "JPEG" and image.mode in ("LA", "RGBA"):
         ground = Image.new("RGBA", image.size, "white")

@@ -2,84 +2,114 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
-from aezip.images import to_array
+from aezip.images import SIDES, to_array
 from aezip.metrics import psnr
 
-Peer = Callable[[Image.Image, int], bytes]
-"""Encodes an image at a quality from 1 to 100."""
+_EXACT_DB = 100.0  # counted for an image that comes back unchanged, so that means stay finite
 
 
-def jpeg(image: Image.Image, quality: int) -> bytes:
-    """libjpeg-turbo through Pillow: 4:2:0, optimised tables. JPEG has no transparency; where
-    there is any, the alpha channel goes into a grey JPEG of its own."""
+class Peer(NamedTuple):
+    """A format: `encode` gives the file of an image at a quality from 1 to 100, `side` is the
+    largest width and height it knows, `transparency` whether it keeps an alpha channel."""
+
+    encode: Callable[[Image.Image, int], bytes]
+    side: int
+    transparency: bool
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    """libjpeg-turbo through Pillow: 4:2:0, optimised tables; alpha, opaque throughout, dropped."""
     if image.mode in ("LA", "RGBA"):
-        colour, alpha = image.convert(image.mode[:-1]), image.getchannel("A")
-        return jpeg(colour, quality) + jpeg(alpha, quality)
-    return _saved(image, "JPEG", quality=quality, optimize=True)
+        image = image.convert(image.mode[:-1])
+    return _saved(image, "JPEG", quality=quality, subsampling="4:2:0", optimize=True)
 
 
-def webp(image: Image.Image, quality: int) -> bytes:
-    """libwebp through Pillow, method 6."""
+def _webp(image: Image.Image, quality: int) -> bytes:
+    """libwebp through Pillow, method 6; alpha without loss, as is its default."""
     return _saved(image, "WEBP", quality=quality, method=6)
 
 
-PEERS: dict[str, Peer] = {"JPEG": jpeg, "WebP": webp}
+PEERS: dict[str, Peer] = {
+    "JPEG": Peer(_jpeg, SIDES["JPEG"], transparency=False),
+    "WebP": Peer(_webp, SIDES["WEBP"], transparency=True),
+}
 
 
-def bytes_at(peer: Peer, images: Sequence[Image.Image], target: float) -> float | None:
-    """Bytes of all images together, at the quality where their mean PSNR is `target` dB.
+def bytes_at(peer: Peer, images: Sequence[Image.Image], target_psnr: float) -> float | None:
+    """Bytes of all images (of images.MODES) together, where their mean PSNR is the target in dB.
 
     All are encoded at one quality, as one would; between the two whole qualities around the
-    target, the logarithm of the bytes is taken as linear in PSNR. None where even quality 100
-    does not reach the target; the bytes at quality 1 where that is already better.
+    target, the logarithm of the bytes is taken as linear in PSNR. The PSNR is that of
+    `metrics.psnr` in each image's own mode, alpha included, so that it compares with aezip's.
+
+    The bytes at quality 1 where that is already better. None where even quality 100 does not
+    reach the target, where the format has no transparency and an image is not opaque, or where an
+    image is too large for the format. Raises ValueError for no images.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def measure(quality: int) -> tuple[float, float]:
-            results = list(pool.map(lambda image: _measure(peer, image, quality), images))
-            return float(sum(x[0] for x in results)), float(np.mean([x[1] for x in results]))
-
-        low, high = 1, 100
-        at_low, at_high = measure(low), measure(high)
-        if at_low[1] >= target:
-            return at_low[0]
-        if at_high[1] < target:
-            return None
+    if not images:
+        raise ValueError("there are no images to encode")
+    if not all(_holds(peer, image) for image in images):
+        return None
+    found: dict[int, tuple[int, float]] = {}
+    low, high = 0, 101  # qualities known to be too low and to be enough; there are no such two
+    largest = max(image.width * image.height for image in images)
+    threads = min(len(images), os.cpu_count() or 1)
+    with _room_for(2 * largest), ThreadPoolExecutor(threads) as pool:
         while high - low > 1:
-            middle = (low + high) // 2
-            found = measure(middle)
-            if found[1] < target:
-                low, at_low = middle, found
+            quality = (low + high) // 2
+            results = list(pool.map(lambda x, q=quality: _measure(peer, x, q), images))
+            size, db = sum(x[0] for x in results), float(np.mean([x[1] for x in results]))
+            found[quality] = size, db
+            if db < target_psnr:
+                low = quality
             else:
-                high, at_high = middle, found
-    part = (target - at_low[1]) / (at_high[1] - at_low[1])
-    return float(at_low[0] ** (1 - part) * at_high[0] ** part)
+                high = quality
+    if high == 101:
+        return None
+    if high == 1:
+        return float(found[1][0])
+    (size_low, db_low), (size_high, db_high) = found[low], found[high]
+    part = (target_psnr - db_low) / (db_high - db_low)
+    return float(size_low ** (1 - part) * size_high**part)
+
+
+def _holds(peer: Peer, image: Image.Image) -> bool:
+    if max(image.size) > peer.side:
+        return False
+    opaque = image.mode not in ("LA", "RGBA") or image.getextrema()[-1] == (255, 255)
+    return opaque or peer.transparency
 
 
 def _measure(peer: Peer, image: Image.Image, quality: int) -> tuple[int, float]:
-    data = peer(image, quality)
-    return len(data), min(psnr(to_array(image), _decoded(peer, data, image)), 100.0)
-
-
-def _decoded(peer: Peer, data: bytes, image: Image.Image) -> np.ndarray:
-    if peer is jpeg and image.mode in ("LA", "RGBA"):
-        # A JPEG ends with the marker FF D9, and no other FF D9 is in it.
-        end = data.index(b"\xff\xd9") + 2
-        parts = [Image.open(io.BytesIO(x)) for x in (data[:end], data[end:])]
-        return np.concatenate([to_array(x) for x in parts], axis=2)
-    decoded = Image.open(io.BytesIO(data))
-    return to_array(decoded if decoded.mode == image.mode else decoded.convert(image.mode))
+    data = peer.encode(image, quality)
+    with Image.open(io.BytesIO(data)) as file:
+        decoded = file.convert(image.mode)
+    return len(data), min(psnr(to_array(image), to_array(decoded)), _EXACT_DB)
 
 
 def _saved(image: Image.Image, form: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _room_for(size: int) -> Iterator[None]:
+    """Lets Pillow encode images of up to `size` bytes: an optimised JPEG has to fit its buffer,
+    which it makes too small for noisy images at qualities from 90 to 94."""
+    before = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(before, size)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = before
