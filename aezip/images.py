@@ -7,9 +7,11 @@ that names the file.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -51,6 +53,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # of EXIF orientations
+
+_silent = threading.Lock()  # of two that silence at once, the second would restore silence
 
 # Otherwise what Pillow logs about strange files goes to standard error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -182,7 +186,8 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
         ):
             layout = image.tile[0][3] if image.tile else None
             form = image.format
-            image.load()
+            with _silence() if form == "TIFF" else contextlib.nullcontext():
+                image.load()
             if image.width * image.height == 0:
                 raise ImageError(f"{shown} has no pixels")
             turned = _upright(image)
@@ -197,9 +202,26 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
     except MemoryError:
         raise ImageError(f"{shown} is too large for the memory") from None
     except OSError as error:
+        if str(error).lstrip("-").isdigit():  # all that Pillow says of a damaged TIFF
+            raise ImageError(f"{shown} is damaged") from error
         raise _unreadable(shown, error) from error
     except Exception as error:  # what Pillow's plugins raise on damaged files is of many kinds
         raise ImageError(f"{shown} is damaged: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Standard error leads nowhere meanwhile: libtiff writes to it past Python."""
+    with _silent, contextlib.ExitStack() as after:
+        # Without a standard error, there is nothing to silence.
+        with contextlib.suppress(OSError):
+            before = os.dup(2)
+            after.callback(os.close, before)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            after.callback(os.close, nowhere)
+            os.dup2(nowhere, 2)
+            after.callback(os.dup2, before, 2)
+        yield
 
 
 def _unreadable(shown: str, error: OSError | ValueError) -> ImageError:
