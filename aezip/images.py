@@ -206,7 +206,8 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
             raise ImageError(f"{shown} is damaged") from error
         raise _unreadable(shown, error) from error
     except Exception as error:  # what Pillow's plugins raise on damaged files is of many kinds
-        raise ImageError(f"{shown} is damaged: {one_line(error)}") from error
+        why = f": {one_line(error)}" if str(error) else ""  # a failed assertion says nothing
+        raise ImageError(f"{shown} is damaged{why}") from error
 
 
 @contextlib.contextmanager
