@@ -202,8 +202,6 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
     except MemoryError:
         raise ImageError(f"{shown} is too large for the memory") from None
     except OSError as error:
-        if str(error).lstrip("-").isdigit():  # all that Pillow says of a damaged TIFF
-            raise ImageError(f"{shown} is damaged") from error
         raise _unreadable(shown, error) from error
     except Exception as error:  # what Pillow's plugins raise on damaged files is of many kinds
         why = f": {one_line(error)}" if str(error) else ""  # a failed assertion says nothing
