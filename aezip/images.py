@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import stat
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -211,8 +212,10 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Standard error leads nowhere meanwhile: libtiff writes to it past Python."""
+    if sys.stderr is None:  # its number may be that of another file, the image even
+        yield
+        return
     with _silent, contextlib.ExitStack() as after:
-        # Without a standard error, there is nothing to silence.
         with contextlib.suppress(OSError):
             before = os.dup(2)
             after.callback(os.close, before)

@@ -38,11 +38,6 @@ def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return values
 
 
-def bits_per_pixel(size: int, pixels: int) -> float:
-    """The rate of `size` bytes for `pixels` pixels, whatever the number of their channels."""
-    return 8 * size / pixels
-
-
 def bd_rate(
     rate_a: Curve, psnr_a: Curve, rate_b: Curve, psnr_b: Curve, low: float, high: float
 ) -> float:

@@ -53,7 +53,7 @@ _SMALL_GRIDS = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}
 _RATES = {"context": 1.0, "shrink": 0.3, "gain": 0.1, "filter": 0.2, "lifting": 0.02}
 _COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96
 
-layout = lru_cache(maxsize=8)(context.layout)
+layout = lru_cache(maxsize=2)(context.layout)
 
 
 class Pyramid(Autoencoder):
@@ -144,12 +144,12 @@ class Pyramid(Autoencoder):
         decoded, kept = _empty_like(bands), []
         for plane in where.planes:
             key = _key(plane)
-            scaled = _band(bands, plane) / steps[key]
+            scaled = _band(bands, plane)[plane.colour] / steps[key]
             q = np.copysign(np.floor(np.abs(scaled) + _ROUNDING), scaled)
             where.view(buffer, plane)[:] = q
             where.view(unrounded, plane)[:] = scaled
             value = q - _shrink(q, p["shrink"][key])
-            _band(decoded, plane)[:] = value * steps[key]
+            _band(decoded, plane)[plane.colour] = value * steps[key]
             kept.append((scaled, q, value))
         bits, back_rate = rate(
             _section(p, "context"), where, buffer, log, sample, unrounded if filtered else None
@@ -178,9 +178,9 @@ class Pyramid(Autoencoder):
             d_bands = _empty_like(bands)
             for plane, (scaled, q, value) in zip(where.planes, kept, strict=True):
                 key = _key(plane)
-                by_value = _band(d_decoded, plane)
+                by_value = _band(d_decoded, plane)[plane.colour]
                 by_scaled = by_value * steps[key] + where.view(by_latent, plane)
-                _band(d_bands, plane)[:] = by_scaled / steps[key]
+                _band(d_bands, plane)[plane.colour] = by_scaled / steps[key]
                 signed = np.sign(q) * by_value * steps[key]
                 ones = np.abs(q) == 1
                 d["shrink"][key] = -signed[ones].sum(), -signed[~ones].sum()
@@ -209,10 +209,11 @@ class Pyramid(Autoencoder):
         worth = LAGRANGIAN / step_size(log) ** 2
         for planes in self._to_planes(pixels):
             where = layout(*planes.shape[1:], self.config["levels"], len(planes))
-            bands, _ = lifting.analyse(planes, self.parameters["lifting"])
             scaled = np.zeros(where.size, np.float32)
-            for plane in where.planes:
-                where.view(scaled, plane)[:] = _band(bands, plane) / steps[_key(plane)]
+            for colour in range(len(planes)):
+                bands, _ = lifting.analyse(planes[colour], self.parameters["lifting"])
+                for plane in where.of_colour(colour):
+                    where.view(scaled, plane)[:] = _band(bands, plane) / steps[_key(plane)]
             values = np.array([worth * steps[_key(x)] ** 2 for x in where.planes], np.float32)
             buffer = quantise.optimise(network, where, scaled, log, values)
             context.encode(network, where, buffer, log, encoder)
@@ -236,21 +237,18 @@ class Pyramid(Autoencoder):
 
     def _synthesise(self, where: Layout, buffer: NDArray[np.int32], log: int) -> Array:
         """The colour planes (planes, h, w) float32 of an image's latents."""
-        steps = self._band_steps(log)
-        low = where.planes[0]
-        count = 1 + max(x.colour for x in where.planes)
-        bands = Bands(np.empty((count, low.height, low.width), np.float32), [])
-        for level in range(1, self.config["levels"] + 1):
-            here = next(x for x in where.planes if x.level == level)
-            band = (count, here.height, here.width)
-            bands.high.append(tuple(np.empty(band, np.float32) for _ in range(3)))  # type: ignore[arg-type]
-        for plane in where.planes:
-            key = _key(plane)
-            q = where.view(buffer, plane).astype(np.float32)
-            q -= _shrink(q, self.parameters["shrink"][key])
-            _band(bands, plane)[:] = q * steps[key]
-        planes, _ = lifting.synthesise(bands, self.parameters["lifting"])
-        return self._filter(planes, log, in_strips=True)[0]
+        steps, images = self._band_steps(log), []
+        for colour in range(1 + max(x.colour for x in where.planes)):
+            bands = {}
+            for plane in where.of_colour(colour):
+                q = where.view(buffer, plane).astype(np.float32)
+                q -= _shrink(q, self.parameters["shrink"][_key(plane)])
+                bands[plane.level, plane.orientation] = q * steps[_key(plane)]
+            levels = range(1, self.config["levels"] + 1)
+            high = [(bands[x, 1], bands[x, 2], bands[x, 3]) for x in levels]
+            whole = Bands(bands[self.config["levels"], 0], high)
+            images.append(lifting.synthesise(whole, self.parameters["lifting"])[0])
+        return self._filter(np.stack(images), log, in_strips=True)[0]
 
     def _filter(
         self, planes: Array, log: int, in_strips: bool = False
@@ -344,9 +342,10 @@ def _key(plane: Plane) -> tuple[int, int, int]:
 
 
 def _band(bands: Bands, plane: Plane) -> Array:
+    """The band of a plane: (h, w) or, of several colours, (colours, h, w)."""
     if plane.orientation == 0:
-        return bands.low[plane.colour]
-    return bands.high[plane.level - 1][plane.orientation - 1][plane.colour]
+        return bands.low
+    return bands.high[plane.level - 1][plane.orientation - 1]
 
 
 def _empty_like(bands: Bands) -> Bands:

@@ -98,6 +98,10 @@ class Layout:
         whole = buffer[plane.start : plane.start + plane.height * plane.stride]
         return whole.reshape(plane.height, plane.stride)[:, : plane.width]
 
+    def of_colour(self, colour: int) -> list[Plane]:
+        """The planes of one colour."""
+        return [plane for plane in self.planes if plane.colour == colour]
+
     def inputs(self, part: slice | Integers) -> Integers:
         """Buffer indices of the neighbours of some latents: (n, NEIGHBOURS) int32."""
         plane = self.plane_of[part]
@@ -364,8 +368,9 @@ def predict(
     bias = network.bias(where.planes, log_step)
     quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
     active = is_active(where, buffer)
-    features = integer_features(buffer)
     present = buffer != 0
+    features = np.zeros((where.size, 2), np.float32)
+    features[present] = integer_features(buffer[present])
     for part in _parts(where.bounds):
         plane = where.plane_of[part]
         grid = laplace.GridParameters(*(p[plane] for p in quiet))
@@ -396,9 +401,11 @@ def encode(
     network: IntegerNetwork, where: Layout, buffer: Integers, log_step: int, encoder: Encoder
 ) -> None:
     """Code all latents of an image; `buffer` (where.size,) int32 holds them, zeros elsewhere."""
-    steps = np.repeat(np.arange(len(where.bounds) - 1), np.diff(where.bounds))
     for part, rows in predict(network, where, buffer, log_step):
-        encoder.encode_steps(buffer[where.position[part]], rows, steps[part])
+        values = buffer[where.position[part]]
+        order = np.arange(part.start, part.start + len(values))
+        steps = np.searchsorted(where.bounds, order, side="right")
+        encoder.encode_steps(values, rows, steps)
 
 
 def gather(features: Array, index: Integers) -> Array:

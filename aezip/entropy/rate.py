@@ -49,7 +49,9 @@ def rate(
     weight = np.repeat(
         np.array([weight_quiet, weight_some], buffer.dtype), [len(quiet), len(some)]
     )
-    features = context.integer_features(buffer).astype(buffer.dtype)
+    present = np.flatnonzero(buffer)
+    features = np.zeros((where.size, 2), buffer.dtype)
+    features[present] = context.integer_features(buffer[present])
     features *= buffer.dtype.type(1 / context.FEATURE_STEPS)
     inputs = context.gather(features, where.inputs(some))
     planes = len(where.planes)
