@@ -137,9 +137,9 @@ def fit(
     def save() -> None:
         _write(path, run, images, seed)
 
-    save()  # a place that cannot be written to is better known before the training than after
     interrupted = False
     try:
+        save()  # a place that cannot be written to is better known before the training than after
         run.train(progress, save)
         autoencoder.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
     except KeyboardInterrupt:
@@ -213,6 +213,8 @@ class _Run:
 
     def keep_best(self) -> None:
         """Return to the best parameters seen."""
+        if not self._best[1]:  # interrupted before the first look
+            self._look()
         for name, value in self._best[1].items():
             self.autoencoder.parameters[name][:] = value
         self.autoencoder.grids = self.autoencoder.finest_grids()
