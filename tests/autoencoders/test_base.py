@@ -126,8 +126,9 @@ def test_chosen_grids_are_no_finer_than_the_finest_and_save_bytes(arch):
     assert autoencoder.grids.keys() == finest.keys()
     assert all(autoencoder.grids[k] >= finest[k] for k in finest)
     assert len(autoencoder.pack()) < 0.9 * bytes_before
-    # Rounding must not cost what it saves: bits per pixel, with all distortion counted in.
-    before = autoencoder.evaluate(images)
-    after = autoencoder.frozen().evaluate(images)
-    saved = 8 * (bytes_before - len(autoencoder.pack()))
-    assert after.value - before.value < saved / (28 * 28 * 40)
+    # For a large collection little may be lost, and more bytes are worth it.
+    few = len(autoencoder.pack())
+    autoencoder.choose_grids(images, 10**9)
+    assert 1.2 * few < len(autoencoder.pack()) <= bytes_before
+    before, after = autoencoder.evaluate(images), autoencoder.frozen().evaluate(images)
+    assert after.value < 1.01 * before.value

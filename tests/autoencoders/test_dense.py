@@ -201,6 +201,13 @@ def test_other_qualities_trade_bytes_for_psnr():
     assert found == sorted(found) and len(set(found)) == 4
 
 
+@pytest.mark.parametrize("quality", [20, 65])
+def test_another_quality_costs_what_a_network_for_it_would(quality):
+    other = ready(digits(), quality).frozen()
+    expected = sum(map(len, other.encode(digits(), quality)))
+    assert sum(map(len, ready_once().encode(digits(), quality))) < 1.05 * expected
+
+
 @pytest.mark.parametrize("quality", [40, 60])
 def test_qualities_nearby_serve_a_fitted_network(fitted, quality):
     frozen = fitted.frozen()
@@ -282,7 +289,12 @@ def test_collections_of_several_kinds_are_refused():
 
 @pytest.mark.parametrize(
     ("shape", "named"),
-    [((28, 27, 1), "27x28 L"), ((28, 28, 3), "28x28 RGB"), ((1, 2, 4), "2x1 RGBA")],
+    [
+        ((28, 27, 1), "27x28 L"),
+        ((14, 56, 1), "56x14 L"),
+        ((28, 28, 3), "28x28 RGB"),
+        ((1, 2, 4), "2x1 RGBA"),
+    ],
 )
 def test_images_of_another_size_are_refused_and_both_sizes_named(shape, named):
     dense = ready(digits())

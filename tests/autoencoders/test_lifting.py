@@ -136,6 +136,30 @@ def test_an_image_goes_on_mirrored_about_its_outermost_pixels(axis):
         np.testing.assert_allclose(inner, np.moveaxis(b, axis, 0), atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [2, 4, 10])
+@pytest.mark.parametrize("step", [0, 1])
+def test_one_step_alone(step, size):
+    """All four taps, and where those beyond the borders are found."""
+    rng = np.random.default_rng(5)
+    filters = np.zeros((1, 2, STEPS, TAPS))
+    filters[0, 1, step] = taps = rng.normal(size=TAPS)
+    x = rng.normal(size=size)
+    bands, _ = lifting.analyse(np.stack([x, x]), filters)
+    norm = 1.149604398860241
+    low, high = bands.low[0] / norm**2, bands.high[0][0][0]  # the constant grows as well
+
+    def mirrored(n: int) -> float:
+        n %= 2 * (size - 1)
+        return x[min(n, 2 * (size - 1) - n)]
+
+    expected = x.copy()
+    first = -2 if step == 0 else -3  # to the first tap, from the sample that is changed
+    for n in range(1 - step, size, 2):
+        expected[n] += sum(t * mirrored(n + first - 1 + 2 * i + step) for i, t in enumerate(taps))
+    np.testing.assert_allclose(low, expected[::2], rtol=1e-12)
+    np.testing.assert_allclose(high, expected[1::2], rtol=1e-12)
+
+
 def test_energy_is_nearly_kept():
     """So that one quantiser step serves all bands and an error in them is one in pixels."""
     rng = np.random.default_rng(1)

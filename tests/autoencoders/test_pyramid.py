@@ -14,6 +14,8 @@ from aezip import nn
 from aezip.autoencoders import Pyramid, lifting, postfilter
 from aezip.autoencoders.base import log_step, step_size
 from aezip.autoencoders.pyramid import LAGRANGIAN, layout
+from aezip.entropy import context, quantise
+from aezip.entropy.coder import Decoder
 from aezip.entropy.rate import rate
 from aezip.errors import ArchiveError, ModelError
 
@@ -127,6 +129,54 @@ def test_what_the_frozen_encodes_the_packed_decodes(channels):
     decoder = Pyramid.unpack(dict(CONFIG), pyramid.pack())
     np.testing.assert_array_equal(decoder.decode([payload], pixels.shape, 60)[0], image)
     assert psnr(pixels, image) > 15
+
+
+def steps_of(pyramid: Pyramid, plane, log: int) -> float:
+    gain = pyramid.parameters["gain"][plane.level - 1, plane.orientation, plane.colour]
+    return step_size(log) * 2 ** float(gain)
+
+
+def band_of(bands: lifting.Bands, plane) -> np.ndarray:
+    if plane.orientation == 0:
+        return bands.low[plane.colour]
+    return bands.high[plane.level - 1][plane.orientation - 1][plane.colour]
+
+
+@pytest.mark.parametrize("quality", [30, 80])
+def test_decoding_step_by_step(quality):
+    """As the format says it, in float64."""
+    pyramid, log = small().frozen(), log_step(quality)
+    p = {k: v.astype(np.float64) for k, v in pyramid.parameters.items()}
+    payload, image = coded(pyramid, picture(70, 30, 3), quality)
+    where = layout(72, 32, 2, 3)
+    latents = context.decode(pyramid._network, where, log, Decoder(payload))
+    bands, _ = lifting.analyse(np.zeros((3, 72, 32)), p["lifting"])  # of the right shapes
+    for plane in where.planes:
+        q = where.view(latents, plane).astype(np.float64)
+        one, more = p["shrink"][plane.level - 1, plane.orientation, plane.colour]
+        q[q > 1] -= more
+        q[q < -1] += more
+        q = np.where(abs(q) == 1, q * (1 - one), q)
+        band_of(bands, plane)[:] = q * steps_of(pyramid, plane, log)
+    planes, _ = lifting.synthesise(bands, p["lifting"])
+    parameters = {k[7:]: v for k, v in p.items() if k.startswith("filter.")}
+    planes, _ = postfilter.apply(parameters, planes, np.log2(step_size(log)))
+    rgb = planes.transpose(1, 2, 0) @ np.linalg.inv(p["colour"]) + 128
+    assert abs(image - np.clip(rgb[:70, :30], 0, 255)).max() < 0.51
+
+
+def test_decoding_gives_what_training_measures(monkeypatch):
+    """Where latents are rounded as in training, in place of the optimised quantisation."""
+
+    def rounded(network, where, scaled, log, worth):
+        return (np.sign(scaled) * np.floor(abs(scaled) + np.float32(0.35))).astype(np.int32)
+
+    monkeypatch.setattr(quantise, "optimise", rounded)
+    pixels = picture(64, 96, 3) // 2 + 64  # nothing is clipped to black or white
+    payload, image = coded(small().frozen(), pixels, 60)
+    loss = small().frozen()._loss(pixels, log_step(60))
+    assert psnr(pixels, image) == pytest.approx(loss.psnr, abs=0.1)
+    assert 8 * len(payload) == pytest.approx(loss.bits, rel=0.02)
 
 
 def test_opaque_images_stay_opaque_and_cost_no_more():
@@ -264,7 +314,7 @@ def test_the_context_network_is_trained_first_and_alone():
 
 
 def test_evaluation_is_of_a_fixed_sample():
-    images = [photograph("fig"), photograph("lake")[:20, :30], picture(30, 300, 1)]
+    images = [picture(120, 100, 3), photograph("lake")[:20, :30], picture(30, 300, 1)]
     pyramid = small()
     first = pyramid.evaluate(images)
     pyramid.sample_loss(images, 0.5, np.random.default_rng())
@@ -352,16 +402,11 @@ def test_gradients_that_pass_straight_through_the_rounding(name):
         bands, _ = lifting.analyse(planes, filters)
         scaled = np.zeros(where.size)
         for plane in where.planes:
-            where.view(scaled, plane)[:] = band_of(bands, plane) / steps_of(gain, plane)
+            where.view(scaled, plane)[:] = band_of(bands, plane) / step_of(gain, plane)
         return scaled
 
-    def steps_of(gain, plane) -> float:
+    def step_of(gain, plane) -> float:
         return step * 2 ** gain[plane.level - 1, plane.orientation, plane.colour]
-
-    def band_of(bands, plane) -> np.ndarray:
-        if plane.orientation == 0:
-            return bands.low[plane.colour]
-        return bands.high[plane.level - 1][plane.orientation - 1][plane.colour]
 
     unrounded = latents(p["gain"], p["lifting"])
     whole = np.sign(unrounded) * np.floor(abs(unrounded) + 0.35)
@@ -377,7 +422,7 @@ def test_gradients_that_pass_straight_through_the_rounding(name):
             by = p["shrink"][plane.level - 1, plane.orientation, plane.colour]
             at = where.view(whole, plane)
             shrunk = where.view(rounded, plane) - np.sign(at) * np.where(abs(at) == 1, *by)
-            band_of(bands, plane)[:] = shrunk * steps_of(gain, plane)
+            band_of(bands, plane)[:] = shrunk * step_of(gain, plane)
         image, _ = lifting.synthesise(bands, filters)
         return slope @ scaled + LAGRANGIAN / step**2 * ((image - planes) ** 2).sum()
 
