@@ -50,7 +50,8 @@ def bd_rate(
     which swings between the points; and monotone.
 
     Raises ValueError where a curve has fewer than two points, two of the same PSNR, or one that is
-    not finite or has no rate, or does not reach from `low` to `high`.
+    not finite or has no rate, or more rates than PSNRs or fewer, or does not reach from `low` to
+    `high`.
     """
     if not low < high:
         raise ValueError(f"from {low} to {high} dB is no interval")
@@ -63,6 +64,8 @@ def bd_rate(
 
 def _log_rate(rate: Curve, db: Curve, at: NDArray[np.float64]) -> NDArray[np.float64]:
     x, y = np.asarray(db, np.float64), np.asarray(rate, np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError("a curve has one rate for each PSNR")
     order = np.argsort(x)
     x, y = x[order], y[order]
     if not (np.isfinite(x).all() and np.isfinite(y).all() and (y > 0).all()):
