@@ -183,7 +183,7 @@ class _Run:
         autoencoder.grids = autoencoder.finest_grids()
 
     def until_step(self, steps: int) -> None:
-        self._done = lambda: self._step / max(steps, 1)
+        self._done = lambda: self._step / steps if steps else 1.0
 
     def until_minutes(self, minutes: float, began: float) -> None:
         seconds = max(60 * minutes, 1e-3)
