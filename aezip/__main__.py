@@ -1,6 +1,7 @@
 """The program: `aezip`, or `python -m aezip`."""
 
 import os
+import sys
 
 
 def main() -> None:
@@ -9,8 +10,10 @@ def main() -> None:
     # splits each of its small products only gets in the way. It reads this as NumPy is loaded.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from aezip.cli import main as commands
-
+    try:
+        from aezip.cli import main as commands
+    except KeyboardInterrupt:
+        sys.exit(1)
     commands()
 
 

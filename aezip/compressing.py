@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,10 +115,11 @@ def compress(
     used: int = quality or autoencoder.config["quality"]
     coder = _Coder(autoencoder, Path(folder), used)
     coded: list[_Coded] = []
-    for batch in coder.code_all(found.names, jobs):
-        coded += batch
-        if progress is not None:
-            progress(len(coded), len(found.names))
+    with closing(coder.code_all(found.names, jobs)) as batches:
+        for batch in batches:
+            coded += batch
+            if progress is not None:
+                progress(len(coded), len(found.names))
     rows = [x.row for x in coded if x.row is not None]
     failed = [(x.name, x.error) for x in coded if x.row is None]
     if not rows:
@@ -162,7 +165,7 @@ class _Coder:
         self.folder = folder
         self.quality = quality
 
-    def code_all(self, names: Sequence[str], jobs: int) -> Iterator[list[_Coded]]:
+    def code_all(self, names: Sequence[str], jobs: int) -> Generator[list[_Coded]]:
         """All images in their order, some at a time."""
         size = self.autoencoder.batch
         batches = [names[start : start + size] for start in range(0, len(names), size)]
@@ -179,14 +182,16 @@ class _Coder:
             ) as pool,
         ):
             try:
-                yield from pool.map(_code_in_worker, batches)
+                with _interrupts_later():
+                    results = pool.map(_code_in_worker, batches)
+                yield from results
             except BrokenProcessPool as error:
                 raise ArchiveError(
                     "a process that compresses was ended from outside (out of memory?); "
                     "try fewer --jobs"
                 ) from error
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)
 
     def code(self, names: Sequence[str]) -> list[_Coded]:
         """One batch of images."""
@@ -223,15 +228,55 @@ def _start_worker(
     quality: int,
 ) -> None:
     global _worker
-    _worker = _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality)
+    with _interruptible():
+        if hasattr(signal, "pthread_sigmask"):  # blocked by `_interrupts_later` until here
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        _worker = _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality)
 
 
 def _code_in_worker(names: Sequence[str]) -> list[_Coded]:
-    assert _worker is not None
+    with _interruptible():
+        return _worker.code(names) if _worker is not None else []
+    return []
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the block, and makes this worker pass over what still waits for it.
+
+    It reaches the parent too, which says so. Outside of the block it is ignored: a worker that
+    dies while it waits prints a traceback."""
+    global _worker
     try:
-        return _worker.code(names)
-    except KeyboardInterrupt:  # the parent has had it too, and says so
-        return []
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    except KeyboardInterrupt:
+        _worker = None
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C counts when the block has ended, and in processes started within it when they are
+    ready for it: one that is still importing would print a traceback."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came: list[int] = []
+    # New processes inherit what is blocked. Here another thread could take the signal.
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextmanager
