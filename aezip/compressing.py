@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -25,8 +26,8 @@ from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
 from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
 from aezip.metrics import psnr
-from aezip.storage.files import one_line
-from aezip.storage.hdf5 import content_id, write_decoder
+from aezip.storage.files import one_line, reason, replacing
+from aezip.storage.hdf5 import DECODER_FORMAT, content_id, read_format, write_decoder
 from aezip.storage.rows import MODES, Row, default_cells, write_rows
 
 EXACT_DB = 100.0
@@ -110,6 +111,7 @@ def compress(
             f"{one_line(csv)} would have its decoder at {one_line(target)}, where the model is; "
             "choose another name"
         )
+    _check_place(Path(csv), target)
     fitted, _ = load_model(path)
     autoencoder = fitted.frozen()
     used: int = quality or autoencoder.config["quality"]
@@ -129,9 +131,7 @@ def compress(
     common = Counter((x.width, x.height, x.mode, x.quality) for x in rows).most_common(1)[0][0]
     defaults = default_cells(*common)
     header = {"arch": autoencoder.arch, "config": autoencoder.config, "defaults": defaults}
-    parameters = autoencoder.pack()
-    write_decoder(target, header, parameters)
-    write_rows(csv, rows, content_id(header, parameters), defaults)
+    _write(Path(csv), rows, target, header, autoencoder.pack())
 
     kept = [x for x in coded if x.row is not None]
     values = [min(x.psnr, EXACT_DB) for x in kept]
@@ -153,8 +153,51 @@ def compress(
         failed=failed,
     )
     if compare:
-        _compare(report, Path(folder), rows, values)
+        try:
+            _compare(report, Path(folder), rows, values)
+        except KeyboardInterrupt:  # the archive is written, and only the comparison is not made
+            report.peers.clear()
     return report
+
+
+def _check_place(csv: Path, decoder: Path) -> None:
+    """Refuse, before the work and not after it, where the archive cannot be written."""
+    try:
+        if csv.exists() and not csv.is_file():
+            raise ArchiveError(f"{one_line(csv)} cannot be written: it exists and is not a file")
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(csv)).parent):
+            pass
+    except OSError as error:
+        raise ArchiveError(f"{one_line(csv)} cannot be written: {reason(error)}") from error
+    if not decoder.exists():
+        return
+    try:
+        replaceable = read_format(decoder) == DECODER_FORMAT
+    except ModelError:
+        replaceable = False
+    if not replaceable:
+        raise ArchiveError(
+            f"{one_line(csv)} would have its decoder at {one_line(decoder)}, where something "
+            "else is; choose another name"
+        )
+
+
+def _write(
+    csv: Path, rows: Sequence[Row], decoder: Path, header: Mapping[str, Any], parameters: bytes
+) -> None:
+    """Write both files. The rows are on the disk, if not yet under their name, before the
+    decoder of an archive that was there is replaced."""
+    try:
+        with replacing(csv) as temporary:
+            write_rows(temporary, rows, content_id(header, parameters), header["defaults"])
+            write_decoder(decoder, header, parameters)
+    except ArchiveError as error:  # it names the temporary file
+        if not isinstance(error.__cause__, OSError):
+            raise
+        shown = f"{one_line(csv)} cannot be written: {reason(error.__cause__)}"
+        raise ArchiveError(shown) from error
+    except OSError as error:
+        raise ArchiveError(f"{one_line(csv)} cannot be written: {reason(error)}") from error
 
 
 class _Coder:
