@@ -120,18 +120,28 @@ def _read_decoder(
         raise ModelError(
             f"{one_line(path)}, the decoder of {one_line(csv)}, is missing: keep the two together"
         )
-    header, parameters, identity = read_decoder(path)
+    decoder, defaults, identity = load_decoder(path)
     if identity != wanted:
         raise ModelError(
             f"{one_line(path)} is not the decoder that {one_line(csv)} was written with"
         )
+    return decoder, defaults
+
+
+def load_decoder(path: str | os.PathLike[str]) -> tuple[Autoencoder, Mapping[str, str], str]:
+    """(autoencoder, what blank cells of its archive mean, content id). Raises ModelError."""
+    header, parameters, identity = read_decoder(path)
     kind = ARCHITECTURES.get(str(header.get("arch")))
     if kind is None:
         raise ModelError(f"{one_line(path)} is of an architecture that this aezip does not know")
     config, defaults = header.get("config"), header.get("defaults")
     if not isinstance(config, dict) or not isinstance(defaults, dict):
         raise ModelError(f"{one_line(path)} is damaged: its header is incomplete")
-    return kind.unpack(config, parameters), {str(k): str(v) for k, v in defaults.items()}
+    try:
+        decoder = kind.unpack(config, parameters)
+    except ModelError as error:
+        raise ModelError(f"{one_line(path)}: {error}") from error
+    return decoder, {str(k): str(v) for k, v in defaults.items()}, identity
 
 
 def extract(
@@ -144,13 +154,20 @@ def extract(
     in their extension alone each keeps its own: a.jpg.png and a.tif.png.
     """
     root = Path(folder)
-    names = archive.names
-    plain = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    count = Counter(plain)
-    for number, name in enumerate(names):
-        stem = plain[number] if count[plain[number]] == 1 else name
+    names: list[str] = []
+    rows: list[int] = []
+    for number in range(len(archive)):
         try:
-            path = root / _inside(f"{stem}.png")
+            names.append(archive.row(number).name)
+            rows.append(number)
+        except ArchiveError as error:
+            yield f"row {number}", str(error)
+    plain = [_without_extension(name) for name in names]
+    # A name is also taken where another has it before its extension: a.jpg of a.jpg.png.
+    count = Counter([*plain, *set(names)])
+    for number, name, stem in zip(rows, names, plain, strict=True):
+        try:
+            path = root / _inside(f"{stem if count[stem] == 1 else name}.png")
             if path.exists() and not force:
                 raise ImageError(f"{one_line(path)} is there already (--force overwrites it)")
             image = archive[number]
@@ -162,8 +179,15 @@ def extract(
             yield name, str(error)
         except OSError as error:
             yield name, f"{one_line(name)} cannot be written: {reason(error)}"
+        except ValueError:  # a zero byte, or what else no path can hold
+            yield name, f"{one_line(name)} cannot be written: no file can have this name"
         else:
             yield name, None
+
+
+def _without_extension(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.name else name
 
 
 def _inside(name: str) -> PurePosixPath:

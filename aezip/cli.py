@@ -17,13 +17,14 @@ from tqdm import tqdm
 
 import aezip
 from aezip import display, images
+from aezip.archive import load_decoder
 from aezip.autoencoders import ARCHITECTURES, Autoencoder
 from aezip.compressing import Report
 from aezip.entropy import parameters as coded
 from aezip.errors import AezipError, ArchiveError
 from aezip.fitting import Fitted, Progress, load_model
 from aezip.storage.files import one_line, reason
-from aezip.storage.hdf5 import MODEL_FORMAT, read_decoder, read_format
+from aezip.storage.hdf5 import MODEL_FORMAT, read_format
 
 QUALITY = click.IntRange(1, 100)
 
@@ -215,7 +216,8 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
         display.show(image, found.name)
     else:
         images.write(image, save)
-        click.echo(f"{found.name}: {image.width}x{image.height} {image.mode} -> {save}")
+        size = f"{image.width}x{image.height}"
+        click.echo(f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}")
 
 
 @main.command("list")
@@ -261,13 +263,10 @@ def info(file: Path) -> None:
         click.echo(_architecture(autoencoder))
         click.echo(_history(header["history"]))
     else:
-        header, parameters, identity = read_decoder(file)
-        kind = ARCHITECTURES.get(str(header.get("arch")))
-        if kind is None:
-            raise ArchiveError(f"{one_line(file)} is of an architecture unknown to this aezip")
+        autoencoder, _, identity = load_decoder(file)
         click.echo(f"decoder {identity}")
         click.echo(f"  {one_line(file)}: {os.path.getsize(file):,} bytes")
-        click.echo(_architecture(kind.unpack(header["config"], parameters)))
+        click.echo(_architecture(autoencoder))
 
 
 @main.command()
