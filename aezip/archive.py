@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import overload
@@ -110,7 +111,14 @@ class Archive(Sequence[Image.Image]):
 
     @cached_property
     def _index(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.names)}
+        try:
+            return {name: number for number, name in enumerate(self.names)}
+        except ArchiveError:  # of a row whose name is damaged; it hides no other
+            readable = {}
+            for number in range(len(self)):
+                with suppress(ArchiveError):
+                    readable[self.row(number).name] = number
+            return readable
 
 
 def _read_decoder(
