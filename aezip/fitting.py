@@ -40,6 +40,9 @@ _SAVE_EVERY = 60  # seconds
 _GO_ON_FROM = 0.7  # of the schedule, when a model whose training had ended is trained again
 _DENSE_IMAGES = 1000  # `auto`: as many images of one size and kind, and no larger
 _DENSE_SIZE = 64 * 64 * 3
+_HEADER = {
+    "arch", "config", "grids", "progress", "history", "images", "pixels", "seed", "aezip",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Autoencoder, dict[str, Any
     header, tensors = read_model(path)
     shown = one_line(path)
     try:
+        if not _HEADER <= header.keys() or not isinstance(header["config"], dict):
+            raise KeyError
         kind = ARCHITECTURES[header["arch"]]
         parameters = {k: v.astype(np.float32) for k, v in tensors.items()}
         shapes = kind.shapes(header["config"])
