@@ -81,7 +81,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Autoencoder, dict[str, Any
     header, tensors = read_model(path)
     shown = one_line(path)
     try:
-        if not _HEADER <= header.keys() or not isinstance(header["config"], dict):
+        if _HEADER - header.keys() or not isinstance(header["config"], dict):
             raise KeyError
         kind = ARCHITECTURES[header["arch"]]
         parameters = {k: v.astype(np.float32) for k, v in tensors.items()}
