@@ -54,9 +54,8 @@ class Encoder:
         excess = np.abs(offset[far]) - RADIUS
         gamma = 2 * np.frexp(excess.astype(np.float64))[1].astype(np.int64) - 1
         sign = (offset[far] < 0).astype(np.int64)
-        order = np.argsort(
-            np.concatenate([2 * steps[far], 2 * steps[wide] + 1]), kind="stable"
-        )
+        # Stable, so that within a step the escapes stay before the low bits.
+        order = np.argsort(np.concatenate([steps[far], steps[wide]]), kind="stable")
         self._raw_values.append(np.concatenate([sign << gamma | excess, low])[order])
         self._raw_widths.append(np.concatenate([gamma + 1, shift])[order])
 

@@ -403,6 +403,10 @@ def test_what_is_written_by_hand_can_be_read(path):
     with model_by_hand(path) as file:
         file.create_dataset("tensors/z", data=np.arange(9), compression="gzip", chunks=(4,))
     np.testing.assert_array_equal(read_model(path)[1]["z"], np.arange(9))
+    identity = hashlib.sha256(text + b"\0ab\0").hexdigest()[:16]
+    with decoder_by_hand(path, header=np.bytes_(text), content_id=np.bytes_(identity)) as file:
+        file.attrs.create("parameters", np.array(b"ab\0", "S3"))  # NumPy sees the length of 2
+    assert read_decoder(path) == (HEADER, b"ab\0", identity)
 
 
 @pytest.mark.parametrize("link", ["soft", "external"])

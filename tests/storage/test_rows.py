@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aezip.errors import ArchiveError
@@ -93,6 +93,7 @@ def test_round_trip(path, defaults):
         unique_by=lambda row: row.name,
     )
 )
+@settings(max_examples=50)
 def test_any_rows_round_trip(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     assert read(written(path, rows)) == rows
@@ -250,6 +251,13 @@ def test_empty_lines_at_the_end(path, end):
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_empty_lines_in_between_have_no_number(path, end):
+    written(path)
+    path.write_bytes(path.read_bytes().replace(b"\n", end * 3))
+    assert read(path) == ROWS
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_the_last_line_end_may_be_missing(path, end):
     written(path)
     path.write_bytes(path.read_bytes().replace(b"\n", end).removesuffix(end))
@@ -313,6 +321,7 @@ def test_a_row_cut_short(path, index):
 
 
 @given(st.data())
+@settings(max_examples=50)
 def test_one_wrong_byte(tmp_path_factory, data):
     path = written(tmp_path_factory.getbasetemp() / "wrong byte.csv")
     lines = path.read_bytes().split(b"\n")
