@@ -35,9 +35,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (AezipError, IndexError, KeyError) as error:
-            if isinstance(error, LookupError) and not isinstance(error, _Absent):
-                raise
+        except AezipError as error:
             raise _OneLineError(str(error)) from error
         except MemoryError as error:
             raise _OneLineError("there is not enough memory for this") from error
@@ -50,10 +48,6 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are used, not of the alphabet."""
         return list(self.commands)
-
-
-class _Absent(LookupError):
-    """A row that an archive has not."""
 
 
 class _OneLineError(click.ClickException):
@@ -206,7 +200,7 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
     try:
         found = archive.row(key)
     except IndexError as error:
-        raise _Absent(str(error)) from error
+        raise ArchiveError(str(error)) from None
     except KeyError:
         raise ArchiveError(
             f"{one_line(csv)} has no image named {one_line(key)}; aezip list shows the names"
