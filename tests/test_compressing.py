@@ -1,0 +1,310 @@
+import os
+import re
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from folders import (
+    DIGITS,
+    decibels,
+    digit_archive,
+    digit_model,
+    files,
+    invoke,
+    photo_archive,
+    photo_model,
+    photos,
+    pixels,
+    refused,
+    run,
+    start,
+)
+from PIL import Image
+
+import aezip
+from aezip import images
+from aezip.errors import ArchiveError, ImageError, ModelError
+from aezip.storage.hdf5 import write_decoder
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and limits as of POSIX")
+
+
+def table(text):
+    """{what: bytes} of the table that compress prints, and the two PSNRs."""
+    lines = re.findall(r"^ *(\S.*?) {2,}~?([\d,]+) +([\d.]+)$", text, re.MULTILINE)
+    sizes = {what: int(size.replace(",", "")) for what, size, _ in lines}
+    rates = {what: float(rate) for what, _, rate in lines}
+    mean, worst, name = re.search(
+        r"^PSNR ([\d.]+) dB on average, at worst ([\d.]+) dB \((.*)\)$", text, re.MULTILINE
+    ).groups()
+    return sizes, rates, float(mean), float(worst), name
+
+
+def psnrs(folder, csv):
+    """{name: PSNR} of an archive's images against the files of a folder."""
+    archive = aezip.open(csv)
+    return {
+        name: decibels(pixels(folder / name), images.to_array(archive[name]))
+        for name in archive.names
+    }
+
+
+# --- what is written and what is said -----------------------------------------------------------
+
+
+def test_the_table_tells_the_truth(tmp_path):
+    options = ["--model", photo_model(), "--quality", 60]
+    done = run("compress", photos(), "out.csv", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(files(tmp_path)) == ["out.csv", "out.h5"]
+    sizes, rates, mean, worst, name = table(done.stdout)
+    csv, decoder = (os.path.getsize(tmp_path / x) for x in ("out.csv", "out.h5"))
+    originals = sum(len(x) for x in files(photos()).values())
+    area = sum(pixels(photos() / x)[..., 0].size for x in files(photos()))
+    assert sizes["3 images, as they were"] == originals
+    assert (sizes["out.csv"], sizes["out.h5"]) == (csv, decoder)
+    assert sizes["aezip archive, quality 60"] == csv + decoder
+    assert 0 < sizes["WebP at equal PSNR"] < sizes["JPEG at equal PSNR"] < originals
+    for what, rate in rates.items():
+        assert rate == pytest.approx(8 * sizes[what] / area, abs=2e-3)
+    found = psnrs(photos(), tmp_path / "out.csv")
+    assert mean == pytest.approx(np.mean(list(found.values())), abs=0.006)
+    assert name == min(found, key=found.get)
+    assert worst == pytest.approx(found[name], abs=0.006)
+    assert worst > 25
+
+
+def test_the_report_tells_the_truth(tmp_path):
+    told = []
+    report = aezip.compress(
+        DIGITS, tmp_path / "o.csv", digit_model(), progress=lambda *x: told.append(x)
+    )
+    assert (report.csv_bytes, report.decoder_bytes) == (
+        os.path.getsize(tmp_path / "o.csv"), os.path.getsize(tmp_path / "o.h5")
+    )  # fmt: skip
+    assert (report.images, report.pixels, report.failed) == (40, 40 * 28 * 28, [])
+    assert report.compared == 40 and report.quality == 50
+    assert report.bits_per_pixel == 8 * (report.csv_bytes + report.decoder_bytes) / report.pixels
+    found = psnrs(DIGITS, tmp_path / "o.csv")
+    assert report.mean_psnr == pytest.approx(np.mean(list(found.values())))
+    assert report.worst_psnr == pytest.approx(found[report.worst_name])
+    assert all(report.peers[x] > 0 for x in ("JPEG", "WebP"))
+    assert told[-1] == (40, 40)
+
+
+def test_as_many_processes_as_one_likes_write_the_same(tmp_path):
+    options = ["--model", photo_model()]
+    assert run("compress", photos(), "1.csv", *options, "--jobs", 1, cwd=tmp_path).returncode == 0
+    assert run("compress", photos(), "2.csv", *options, "--jobs", 2, cwd=tmp_path).returncode == 0
+    written = files(tmp_path)
+    assert written["1.csv"] == written["2.csv"] and written["1.h5"] == written["2.h5"]
+
+
+@pytest.mark.parametrize("arch", ["pyramid", "dense"])
+def test_more_quality_takes_more_bytes(tmp_path, arch):
+    folder, model = {"pyramid": (photos(), photo_model), "dense": (DIGITS, digit_model)}[arch]
+    sizes, values = [], []
+    for quality in (20, 50, 80):
+        report = aezip.compress(
+            folder, tmp_path / "o.csv", model(), quality=quality, compare=False
+        )
+        assert aezip.open(report.csv).row(0).quality == report.quality == quality
+        sizes.append(report.csv_bytes)
+        values.append(report.mean_psnr)
+    assert sizes == sorted(set(sizes)) and values == sorted(set(values))
+
+
+@pytest.mark.parametrize("archive", [photo_archive, digit_archive])
+def test_the_two_files_are_all_that_is_needed(tmp_path, archive):
+    for path in (archive(), archive().with_suffix(".h5")):
+        shutil.copy(path, tmp_path)
+    done = run("extract", "out.csv", "images", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = aezip.open(archive())
+    for name in expected.names:
+        path = (tmp_path / "images" / name).with_suffix(".png")
+        assert np.array_equal(pixels(path), images.to_array(expected[name]))
+
+
+def test_the_model_is_looked_for_where_fit_puts_it(tmp_path):
+    refused(invoke("compress", DIGITS, "o.csv", cwd=tmp_path),
+            "models/digits.h5: there is no such model", f"aezip fit {DIGITS}")  # fmt: skip
+    (tmp_path / "models").mkdir()
+    shutil.copy(digit_model(), tmp_path / "models" / "digits.h5")
+    assert invoke("compress", DIGITS, "o.csv", cwd=tmp_path).exit_code == 0
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["models", "o.csv", "o.h5"]
+
+
+def test_an_archive_is_replaced_by_the_next(tmp_path):
+    for quality in (20, 60):
+        aezip.compress(
+            DIGITS, tmp_path / "o.csv", digit_model(), quality=quality, compare=False
+        )
+    assert {x.quality for x in map(aezip.open(tmp_path / "o.csv").row, range(40))} == {60}
+    assert sorted(files(tmp_path)) == ["o.csv", "o.h5"]
+
+
+# --- images that cannot be had ------------------------------------------------------------------
+
+
+def test_an_unreadable_image_is_named_and_left_out(tmp_path):
+    folder = shutil.copytree(photos(), tmp_path / "photos")
+    (folder / "broken.png").write_bytes((folder / "lake.png").read_bytes()[:99])
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes((folder / "lake.png").read_bytes())
+    options = ["--model", photo_model(), "--jobs", 1]
+    result = invoke("compress", folder, "o.csv", *options, cwd=tmp_path)
+    assert result.exit_code == 1
+    assert re.fullmatch("aezip: broken.png: .*\n", result.stderr)
+    assert "3 images, as they were" in result.stdout
+    assert "skipped 2 files" in result.stdout
+    archive = aezip.open(tmp_path / "o.csv")
+    assert archive.names == sorted(archive.names) == aezip.open(photo_archive()).names
+    whole = aezip.open(photo_archive())
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(archive, whole, strict=True))
+
+
+def test_an_image_of_another_size_does_not_fit_a_dense_model(tmp_path):
+    folder = shutil.copytree(DIGITS, tmp_path / "digits")
+    Image.new("L", (28, 27)).save(folder / "0000 low.png")
+    Image.new("RGB", (28, 28)).save(folder / "colour.png")
+    result = invoke("compress", folder, "o.csv", "--model", digit_model(), cwd=tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "aezip: 0000 low.png: the model is for images of 28x28 L, and this is 28x27 L",
+        "aezip: colour.png: the model is for images of 28x28 L, and this is 28x28 RGB",
+    ]
+    assert aezip.open(tmp_path / "o.csv").names == sorted(files(DIGITS))
+    with pytest.raises(ImageError, match="none of the 3 images could be compressed"):
+        aezip.compress(photos(), tmp_path / "p.csv", digit_model())
+    assert not (tmp_path / "p.csv").exists() and not (tmp_path / "p.h5").exists()
+
+
+# --- places where nothing can be written --------------------------------------------------------
+
+
+def test_where_no_archive_can_be(tmp_path):
+    model = shutil.copy(digit_model(), tmp_path / "m.h5")
+    shutil.copy(digit_model(), tmp_path / "other.h5")
+    (tmp_path / "notes.h5").write_text("no decoder")
+    (tmp_path / "folder.csv").mkdir()
+    before = files(tmp_path)
+
+    def compress(target):
+        return invoke("compress", DIGITS, target, "--model", model, cwd=tmp_path)
+
+    refused(compress("out.h5"), "out.h5 is a decoder's name; name the CSV")
+    refused(compress("m.csv"), "m.csv would have its decoder at m.h5, where the model is")
+    refused(compress("other.csv"), "other.csv would have its decoder at other.h5", "another name")
+    refused(compress("notes.csv"), "notes.csv would have its decoder at notes.h5")
+    refused(compress("folder.csv"), "folder.csv cannot be written: it exists and is not a file")
+    refused(compress("none/o.csv"), "none/o.csv cannot be written: no such file or directory")
+    refused(compress("m.h5/o.csv"), "m.h5/o.csv cannot be written: not a directory")
+    assert files(tmp_path) == before
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    result = invoke("compress", DIGITS, "closed/o.csv", "--model", digit_model(), cwd=tmp_path)
+    refused(result, "closed/o.csv cannot be written: permission denied")
+
+
+def test_where_no_images_or_no_model_are(tmp_path):
+    (tmp_path / "empty").mkdir()
+    options = ["--model", digit_model()]
+    refused(invoke("compress", "empty", "o.csv", *options, cwd=tmp_path), "empty holds no images")
+    refused(invoke("compress", "none", "o.csv", *options, cwd=tmp_path), "no such folder")
+    for model in (digit_archive(), digit_archive().with_suffix(".h5")):
+        refused(invoke("compress", DIGITS, "o.csv", "--model", model, cwd=tmp_path), str(model))
+    assert [x.name for x in tmp_path.iterdir()] == ["empty"]
+
+
+def test_arguments_are_checked(tmp_path):
+    with pytest.raises(ModelError, match="from 1 to 100"):
+        aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), quality=101)
+    with pytest.raises(ArchiveError, match="name the CSV"):
+        aezip.compress(DIGITS, tmp_path / "O.H5", digit_model())
+    for options in (["--quality", 0], ["--jobs", 0], ["--quality", "high"]):
+        assert invoke("compress", DIGITS, "o.csv", *options, cwd=tmp_path).exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+# --- an archive that is there stays what it was -------------------------------------------------
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """A folder with an archive of other images in it, and what is in its files."""
+    for suffix in (".csv", ".h5"):
+        shutil.copy(digit_archive().with_suffix(suffix), tmp_path / f"o{suffix}")
+    return tmp_path, files(tmp_path)
+
+
+@POSIX
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_interrupted(earlier, tmp_path_factory, seconds):
+    many = tmp_path_factory.mktemp("many")
+    with Image.open(photos() / "lake.png") as image:
+        large = image.resize((480, 320))
+    for number in range(40):
+        large.save(many / f"{number}.png")
+    folder, before = earlier
+    arguments = ["compress", many, "o.csv", "--model", photo_model(), "--jobs", 2]
+    process = start(*arguments, cwd=folder)
+    try:
+        while not workers(process.pid) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(seconds)  # at once: the processes are still being started
+        os.killpg(process.pid, signal.SIGINT)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (1, "")
+    assert err == "aezip: interrupted; o.csv was not written\n"
+    assert time.monotonic() - began < 15  # all images take longer
+    assert files(folder) == before
+
+
+def workers(pid):
+    """Whether a process has started others (Linux says; elsewhere some time passes)."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return len(file.read().split()) >= 2
+    except OSError:
+        time.sleep(2)
+        return True
+
+
+@POSIX
+def test_the_disk_is_full(earlier):
+    folder, before = earlier
+    # Room for the decoder, and not for the rows.
+    most = os.path.getsize(digit_archive().with_suffix(".h5")) + 100
+    with Image.open(photos() / "lake.png") as image:
+        noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+        (folder / "big").mkdir()
+        Image.fromarray(noise).save(folder / "big" / "a.png")
+        image.save(folder / "big" / "b.png")
+
+    def limit():
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    options = ["--model", photo_model(), "--quality", 95, "--jobs", 1]
+    done = run("compress", "big", "o.csv", *options, cwd=folder, preexec_fn=limit)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "aezip: o.csv cannot be written: file too large\n"
+    shutil.rmtree(folder / "big")
+    assert files(folder) == before
+
+
+def test_a_decoder_of_another_archive_may_be_replaced(tmp_path):
+    write_decoder(tmp_path / "o.h5", {"arch": "dense"}, b"")
+    aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), compare=False)
+    assert len(aezip.open(tmp_path / "o.csv")) == 40

@@ -1,0 +1,266 @@
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from folders import DIGITS, STEPS, digit_model, invoke, photo_model, photos, refused, run, start
+from PIL import Image
+from samples import digits
+
+import aezip
+from aezip import fitting, images
+from aezip.errors import ImageError, ModelError
+from aezip.fitting import load_model
+from aezip.storage.hdf5 import read_model, write_model
+
+
+def everything(folder):
+    return [images.to_array(images.read(folder / name)) for name in images.find(folder).names]
+
+
+def loss(model, folder):
+    return load_model(model)[0].evaluate(everything(folder)).value
+
+
+# --- fit as a command ---------------------------------------------------------------------------
+
+
+def test_the_model_goes_below_models_by_the_folders_name_and_can_be_made_again(tmp_path):
+    shutil.copytree(photos(), tmp_path / "my photos")
+    (tmp_path / "my photos" / "notes.txt").write_text("no image")
+    done = run("fit", "my photos", "--steps", STEPS, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pyramid model of 3 images" in done.stdout and "models/my photos.h5" in done.stdout
+    assert "skipped 1 file that" in done.stdout
+    assert os.listdir(tmp_path / "models") == ["my photos.h5"]
+    header, tensors = read_model(tmp_path / "models" / "my photos.h5")
+    again, same = read_model(photo_model())
+    assert header["decoder"] == again["decoder"]
+    assert tensors.keys() == same.keys()
+    assert all(np.array_equal(tensors[k], same[k]) for k in same)
+
+
+def test_dense_on_request_learns(tmp_path):
+    shutil.copytree(DIGITS, tmp_path / "digits")
+    result = invoke("fit", "digits/", "--arch", "dense", "--steps", 200, cwd=tmp_path)
+    assert result.exit_code == 0 and "dense model of 40 images" in result.stdout
+    assert loss(tmp_path / "models" / "digits.h5", DIGITS) == loss(digit_model(), DIGITS)
+    invoke("fit", "digits", "--arch", "dense", "--steps", 0, "--model", "0.h5", cwd=tmp_path)
+    assert loss(tmp_path / "0.h5", DIGITS) > 1.1 * loss(digit_model(), DIGITS)
+
+
+def test_another_seed_gives_another_model(tmp_path):
+    options = ["--arch", "dense", "--steps", 10]
+    for seed in (0, 1):
+        invoke("fit", DIGITS, *options, "--seed", seed, "--model", f"{seed}.h5", cwd=tmp_path)
+    ids = [read_model(tmp_path / f"{seed}.h5")[0] for seed in (0, 1)]
+    assert [x["seed"] for x in ids] == [0, 1]
+    assert ids[0]["decoder"] != ids[1]["decoder"]
+
+
+@pytest.mark.parametrize("arch", ["pyramid", "dense"])
+def test_running_again_goes_on(tmp_path, arch):
+    folder, model = {"pyramid": (photos(), photo_model), "dense": (DIGITS, digit_model)}[arch]
+    path = shutil.copy(model(), tmp_path / "m.h5")
+    before, history = loss(path, folder), read_model(path)[0]["history"]
+    result = invoke("fit", folder, "--model", path, "--steps", 3, cwd=tmp_path)
+    assert result.exit_code == 0
+    later = read_model(path)[0]["history"]
+    assert later[: len(history)] == history and len(later) > len(history)
+    assert later[-1][0] >= history[-1][0]
+    assert loss(path, folder) <= before
+
+
+def test_no_steps_keep_the_closed_form(tmp_path):
+    steps = []
+    aezip.fit(DIGITS, tmp_path / "m.h5", arch="dense", steps=0, progress=lambda p: steps.append(p))
+    assert steps == []
+    assert load_model(tmp_path / "m.h5")[1]["progress"] == 1
+
+
+def test_minutes_limit_the_training(tmp_path):
+    began = time.monotonic()
+    options = ["--arch", "dense", "--minutes", 0.01, "--model", "m.h5"]
+    result = invoke("fit", DIGITS, *options, cwd=tmp_path)
+    assert result.exit_code == 0 and time.monotonic() - began < 15
+
+
+def test_progress_tells_where_it_is(tmp_path):
+    told = []
+    aezip.fit(DIGITS, tmp_path / "m.h5", arch="dense", steps=5, progress=told.append)
+    assert [x.step for x in told] == [1, 2, 3, 4, 5]
+    assert [x.fraction for x in told] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert all(x.psnr > 10 and x.bits_per_pixel > 0 and x.seconds_left >= 0 for x in told)
+
+
+# --- Ctrl-C -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as of a terminal")
+@pytest.mark.parametrize("seconds", [0.0, 1.5])
+def test_an_interrupted_training_can_be_gone_on_with(tmp_path, seconds):
+    model = tmp_path / "m.h5"
+    process = start("fit", photos(), "--model", model, "--minutes", 30, cwd=tmp_path)
+    try:
+        while not model.exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(seconds)  # at once: nothing has been measured yet
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert "interrupted; run the same command again to go on" in out
+    assert [x.name for x in tmp_path.iterdir()] == ["m.h5"]
+    header, before = load_model(model)[1], loss(model, photos())
+    assert 0 <= header["progress"] < 1 and header["history"]
+    told = invoke("info", model, cwd=tmp_path)
+    assert "interrupted at" in told.stdout
+    result = invoke("fit", photos(), "--model", model, "--steps", 1, cwd=tmp_path)
+    assert result.exit_code == 0 and "interrupted;" not in result.stdout
+    after = load_model(model)[1]
+    assert after["history"][: len(header["history"])] == header["history"]
+    assert after["progress"] == 1 and loss(model, photos()) <= before
+
+
+# --- which architecture -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory):
+    """The digits, each also shifted and turned: 1000 images of one size."""
+    folder = tmp_path_factory.mktemp("thousand")
+    for number in range(1000):
+        turned = np.rot90(digits()[number % 40], number // 40 % 4)
+        shifted = np.roll(turned, (number // 160) - 3, axis=1)
+        Image.fromarray(np.ascontiguousarray(shifted[..., 0])).save(folder / f"{number:04}.bmp")
+    return folder
+
+
+def test_many_small_images_of_one_size_get_dense_and_one_fewer_pyramid(thousand):
+    found = everything(thousand)
+    assert fitting._choose(found).arch == "dense"
+    assert fitting._choose(found[:-1]).arch == "pyramid"
+    other = found[-1][:-1]
+    assert fitting._choose([*found, other]).arch == "pyramid"
+    assert fitting._choose([np.zeros((65, 64, 3), np.uint8)] * 1000).arch == "pyramid"
+
+
+def test_auto_is_what_the_command_does(thousand, tmp_path):
+    result = invoke("fit", thousand, "--steps", 1, "--model", "m.h5", cwd=tmp_path)
+    assert result.stdout.startswith("dense model of 1000 images"), result.output
+
+
+# --- what can go wrong --------------------------------------------------------------------------
+
+
+def test_minutes_and_steps_exclude_each_other(tmp_path):
+    result = invoke("fit", photos(), "--minutes", 1, "--steps", 1, cwd=tmp_path)
+    assert result.exit_code == 2 and "exclude each other" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options", [["--steps", "-1"], ["--minutes", "-1"], ["--quality", "0"], ["--quality", "101"],
+                ["--arch", "convolutional"], ["--seed", "-1"]]
+)  # fmt: skip
+def test_options_out_of_range_are_wrong_usage(tmp_path, options):
+    assert invoke("fit", photos(), *options, cwd=tmp_path).exit_code == 2
+
+
+def test_one_unreadable_image_is_named_and_the_others_are_taken(tmp_path):
+    folder = shutil.copytree(DIGITS, tmp_path / "digits")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    result = invoke("fit", folder, "--arch", "dense", "--steps", 1, cwd=tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1 and "broken.jpg" in result.stderr
+    assert "dense model of 40 images" in result.stdout
+    fitted = aezip.fit(folder, tmp_path / "models" / "digits.h5", steps=1)
+    assert [x[0] for x in fitted.failed] == ["broken.jpg"] and fitted.images == 40
+
+
+def test_none_readable(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"nothing")
+    refused(invoke("fit", tmp_path, cwd=tmp_path), "none of its 1 images can be read")
+    with pytest.raises(ImageError, match="none of its 1"):
+        aezip.fit(tmp_path, tmp_path / "m.h5", steps=1)
+
+
+def test_a_model_in_the_way(tmp_path):
+    path = shutil.copy(digit_model(), tmp_path / "m.h5")
+    before = path.read_bytes()
+    options = ["--model", path, "--steps", 1]
+    line = refused(invoke("fit", DIGITS, *options, "--arch", "pyramid", cwd=tmp_path))
+    assert "of architecture dense" in line and f"remove {path}" in line
+    line = refused(invoke("fit", photos(), *options, cwd=tmp_path))
+    assert "for images of 28x28 L, and this is 64x96 RGB" in line and f"remove {path}" in line
+    line = refused(invoke("fit", DIGITS, *options, "--quality", 51, cwd=tmp_path))
+    assert "fitted for quality 50" in line and f"remove {path}" in line
+    assert path.read_bytes() == before
+    assert invoke("fit", DIGITS, *options, "--quality", 50, cwd=tmp_path).exit_code == 0
+
+
+def test_dense_takes_one_size_only(tmp_path):
+    result = invoke("fit", photos(), "--arch", "dense", "--steps", 1, cwd=tmp_path)
+    refused(result, "one size", "3 kinds")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["file/m.h5", ".", "text.h5"])
+def test_where_no_model_can_be(tmp_path, place):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "text.h5").write_text("no model")
+    options = ["--arch", "dense", "--steps", 1, "--model", place]
+    refused(invoke("fit", DIGITS, *options, cwd=tmp_path), place.split("/")[0])
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["file", "text.h5"]
+    assert (tmp_path / "text.h5").read_text() == "no model"
+
+
+@pytest.mark.parametrize("what", ["missing", "file", "empty"])
+def test_where_no_images_are(tmp_path, what):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "empty").mkdir()
+    refused(invoke("fit", what, cwd=tmp_path), what)
+
+
+# --- models from elsewhere ----------------------------------------------------------------------
+
+
+def changed(path, change):
+    header, tensors = read_model(digit_model())
+    change(header, tensors)
+    json.dumps(header)
+    write_model(path, header, tensors)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda h, t, k=k: h.pop(k) for k in fitting._HEADER),
+        lambda h, t: h.update(arch="other"),
+        lambda h, t: h.update(config=[1, 2]),
+        lambda h, t: h.update(grids=[]),
+        lambda h, t: h["grids"].pop("synthesis.w1"),
+        lambda h, t: h["config"].update(hidden=0),
+        lambda h, t: h["config"].update(hidden=64),
+        lambda h, t: t.pop("synthesis.w1"),
+        lambda h, t: t["synthesis.b2"].fill(np.nan),
+    ],
+)
+def test_a_damaged_model_is_one_line_for_every_command(tmp_path, change):
+    path = changed(tmp_path / "m.h5", change)
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(path)
+    for arguments in (["info", path], ["fit", DIGITS, "--model", path],
+                      ["compress", DIGITS, "o.csv", "--model", path]):  # fmt: skip
+        refused(invoke(*arguments, cwd=tmp_path), "m.h5 is damaged")
+    assert [x.name for x in tmp_path.iterdir()] == ["m.h5"]
+
+
+def test_arguments_are_checked(tmp_path):
+    with pytest.raises(ModelError, match="from 1 to 100"):
+        aezip.fit(DIGITS, tmp_path / "m.h5", quality=0)
