@@ -31,6 +31,8 @@ def decoder_path(csv: str | os.PathLike[str]) -> Path:
     path = Path(csv)
     if path.suffix.lower() == ".h5":
         raise ArchiveError(f"{one_line(csv)} is a decoder's name; name the CSV, such as out.csv")
+    if not path.name:
+        raise ArchiveError(f"{one_line(path)} is a folder; name the CSV, such as out.csv")
     return path.with_suffix(".h5")
 
 
