@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, ImageFile
 from aezip.images import SIDES, to_array
 from aezip.metrics import psnr
 
+_FEW = 6  # images that tell about where the quality lies
 _EXACT_DB = 100.0  # counted for an image that comes back unchanged, so that means stay finite
 
 
@@ -60,27 +62,41 @@ def bytes_at(peer: Peer, images: Sequence[Image.Image], target_psnr: float) -> f
         raise ValueError("there are no images to encode")
     if not all(_holds(peer, image) for image in images):
         return None
-    found: dict[int, tuple[int, float]] = {}
-    low, high = 0, 101  # qualities known to be too low and to be enough; there are no such two
     largest = max(image.width * image.height for image in images)
+    apart = -(-len(images) // _FEW)
     threads = min(len(images), os.cpu_count() or 1)
     with _room_for(2 * largest), ThreadPoolExecutor(threads) as pool:
+
+        @cache
+        def measure(quality: int, stride: int) -> tuple[int, float]:
+            some = images[::stride]
+            results = list(pool.map(lambda image: _measure(peer, image, quality), some))
+            return sum(x[0] for x in results), float(np.mean([x[1] for x in results]))
+
+        low, high = 0, 101  # qualities too low and high enough, as far as a few images tell
         while high - low > 1:
-            quality = (low + high) // 2
-            results = list(pool.map(lambda x, q=quality: _measure(peer, x, q), images))
-            size, db = sum(x[0] for x in results), float(np.mean([x[1] for x in results]))
-            found[quality] = size, db
-            if db < target_psnr:
-                low = quality
+            middle = (low + high) // 2
+            if measure(middle, apart)[1] < target_psnr:
+                low = middle
             else:
-                high = quality
-    if high == 101:
-        return None
-    if high == 1:
-        return float(found[1][0])
-    (size_low, db_low), (size_high, db_high) = found[low], found[high]
-    part = (target_psnr - db_low) / (db_high - db_low)
-    return float(size_low ** (1 - part) * size_high**part)
+                high = middle
+        high = min(high, 100)
+        below, enough = None, measure(high, 1)
+        while enough[1] < target_psnr:
+            if high == 100:
+                return None
+            high += 1
+            below, enough = enough, measure(high, 1)
+        while below is None and high > 1:
+            found = measure(high - 1, 1)
+            if found[1] < target_psnr:
+                below = found
+            else:
+                high, enough = high - 1, found
+    if below is None:
+        return float(enough[0])
+    part = (target_psnr - below[1]) / (enough[1] - below[1])
+    return float(below[0] ** (1 - part) * enough[0] ** part)
 
 
 def _holds(peer: Peer, image: Image.Image) -> bool:
