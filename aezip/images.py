@@ -242,7 +242,9 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _converted(image: Image.Image, form: str | None, layout: object) -> Image.Image:
     """`form` is the file's format, `layout` how Pillow calls that of the pixels in the file."""
-    transparent = image.has_transparency_data
+    # Where Pillow has lost sight of the palette (of icons in ICNS), asking it would fail.
+    without = image.mode == "P" and image.palette is None
+    transparent = not without and image.has_transparency_data
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA" if transparent else "RGB")
         red, green, blue = image.split()[:3]
