@@ -204,6 +204,14 @@ class TestPalettes:
             assert images.read(tmp_path / name).mode == "RGB"
             assert images.read(tmp_path / name).tobytes() == image.convert("RGB").tobytes(), name
 
+    def test_icons(self, tmp_path: Path) -> None:
+        """Pillow keeps the palette of an ICNS to itself."""
+        for name, side in [("x.icns", 1024), ("x.ico", 64)]:
+            image = photo("RGB", (32, 32)).quantize(16).resize((side, side))
+            image.save(tmp_path / name, sizes=[(side, side)])
+            assert images.read(tmp_path / name).size == (side, side)
+            assert (array(tmp_path / name) == images.to_array(image.convert("RGB"))).all(), name
+
     def test_greys_become_grey(self, tmp_path: Path) -> None:
         image = photo("L").quantize(8)
         image.save(tmp_path / "x.png")
@@ -219,6 +227,11 @@ class TestPalettes:
         assert array(path)[0].tolist() == [
             [255, 0, 0, 0], [0, 255, 0, 128], [0, 0, 255, 255], [9, 9, 9, 255],
         ]  # fmt: skip
+
+    def test_transparency_in_the_palette_itself(self, tmp_path: Path) -> None:
+        header = struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 32, 0, 0, 2, 1, 8, 0x20)
+        (tmp_path / "x.tga").write_bytes(header + bytes([3, 2, 1, 7, 6, 5, 4, 255]) + b"\0\1")
+        assert array(tmp_path / "x.tga")[0].tolist() == [[1, 2, 3, 7], [4, 5, 6, 255]]
 
     @pytest.mark.parametrize("bits, row", [(1, b"\x40"), (2, b"\x10"), (4, b"\x01"), (8, b"\0\1")])
     def test_transparency_at_every_depth(self, tmp_path: Path, bits: int, row: bytes) -> None:
@@ -583,6 +596,21 @@ def test_nothing_reaches_standard_error(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes a file as POSIX systems do")
+def test_without_a_standard_error(tmp_path: Path) -> None:
+    # The image itself may then be opened as file 2, which must not be taken for standard error.
+    photo().save(tmp_path / "x.tif", compression="tiff_lzw")
+    program = (
+        "import sys; from aezip import images; assert sys.stderr is None\n"
+        "sys.stdout.buffer.write(images.read(sys.argv[1]).tobytes())"
+    )
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", program, tmp_path / "x.tif"],
+        capture_output=True,
+    )
+    assert result.stdout == photo().tobytes()
+
+
 def put(folder: Path, *names: str) -> None:
     """An image of each name, in folders that are made."""
     buffer = io.BytesIO()
@@ -623,10 +651,12 @@ class TestFind:
         (tmp_path / "notes.txt").write_text("P6, GIF, and so on\n")
         (tmp_path / "README").write_text("")
         (tmp_path / "zeros").write_bytes(bytes(100_000))
+        # Nothing but plausible numbers is what a Targa file begins with.
+        photo().save(tmp_path / "targa", "TGA")
         (tmp_path / "noise").write_bytes(random.Random(0).randbytes(100_000))
         (tmp_path / "hdf").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
         (tmp_path / "page").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-        assert images.find(tmp_path) == (["a.b.c", "no extension", "wrong.dat", "x.png"], 10)
+        assert images.find(tmp_path) == (["a.b.c", "no extension", "wrong.dat", "x.png"], 11)
 
     def test_a_broken_image_is_one(self, tmp_path: Path) -> None:
         for name in ("empty.png", "text.JPG", "zeros.webp"):
@@ -757,8 +787,16 @@ class TestWrite:
         images.write(image, tmp_path / name)
         with Image.open(tmp_path / name) as opened:
             assert (opened.format, opened.mode) == ("JPEG", mode)
+            assert {layer[1:3] for layer in opened.layer} == {(1, 1)}  # chroma is not subsampled
         error = array(tmp_path / name) - images.to_array(image).astype(int)
         assert np.abs(error).mean() < 3
+
+    def test_jpeg_keeps_fine_colours(self, tmp_path: Path) -> None:
+        stripes = np.zeros((32, 32, 3), np.uint8)
+        stripes[::2, :, 0] = stripes[1::2, :, 2] = 255
+        images.write(Image.fromarray(stripes), tmp_path / "x.jpg")
+        # With half as many samples of colour as of grey, it would be about 100.
+        assert np.abs(array(tmp_path / "x.jpg") - stripes.astype(int)).mean() < 8
 
     @pytest.mark.parametrize("mode", ["LA", "RGBA"])
     def test_jpeg_of_what_is_transparent_lies_on_white(self, tmp_path: Path, mode: str) -> None:
@@ -808,6 +846,8 @@ class TestWrite:
             message = str(caught.value)
             assert message.startswith(f"{tmp_path / name} cannot be written: ") and why in message
             assert ".aezip-" not in message and message.isprintable()
+        with pytest.raises(ImageError, match="cannot be written: embedded null byte"):
+            images.write(photo(), "nul\0.png")
         assert sorted(os.listdir(tmp_path)) == ["file", "folder.png", "loop.png"]
         assert os.listdir(tmp_path / "folder.png") == []
 
