@@ -191,9 +191,7 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
                 image.load()
             if image.width * image.height == 0:
                 raise ImageError(f"{shown} has no pixels")
-            turned = _upright(image)
-            turned.info = dict(image.info)
-            return _converted(turned, form, layout)
+            return _converted(_upright(image), form, layout)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -294,9 +292,7 @@ def _to_bytes(values: NDArray, sixteen: bool) -> NDArray[np.uint8]:
     elif low == 0:
         whites = (1, 255, 65535) if floats else (255, 65535)
         high = next((white for white in whites if high <= white), high)
-    # Divided first, and by halves: the range of floats may be twice what a float holds.
-    half = high / 2 - low / 2
-    return np.rint((values / 2 - low / 2) / (half or 1) * 255).clip(0, 255).astype(np.uint8)
+    return np.rint((values - low) / ((high - low) or 1) * 255).astype(np.uint8)
 
 
 def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
@@ -337,4 +333,4 @@ def from_array(pixels: NDArray[np.uint8]) -> Image.Image:
     """The image of (height, width, 1 to 4 channels), uint8: the inverse of `to_array`."""
     mode = MODES[pixels.shape[2] - 1]
     height, width = pixels.shape[:2]
-    return Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
+    return Image.frombytes(mode, (width, height), pixels.tobytes())
