@@ -127,6 +127,7 @@ def test_what_is_not_there(archive):
 
 
 def test_a_slice_is_an_archive(archive):
+    assert archive.find("0012.png") == 12  # what is remembered of the whole is not the part's
     part = archive[10:20]
     assert isinstance(part, aezip.Archive) and len(part) == 10
     assert same(part[0], archive[10]) and same(part[-1], archive[19])
