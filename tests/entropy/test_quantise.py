@@ -89,7 +89,8 @@ def test_error_that_is_worth_all_leaves_the_nearest_and_error_worth_nothing_the_
     assert (free != 0).sum() < (usual != 0).sum() < (plain != 0).sum()
 
 
-def test_each_choice_is_the_best_of_three():
+@pytest.mark.parametrize("worth", [0.5, 2])
+def test_each_choice_is_the_best_of_three(worth):
     """Where no latent depends on another, by trying them all."""
     parameters = {k: np.zeros_like(v) for k, v in trained_network()[1].items()}
     for name in ("level", "colour", "b3", "w2", "w3"):
@@ -97,15 +98,16 @@ def test_each_choice_is_the_best_of_three():
     network, _ = integer_network(parameters)
     where, scaled = photograph_latents("lake", 150)
     plain = quantise.nearest(scaled)
-    found = quantise.optimise(network, where, scaled, 150, worths(where, 7))
+    found = quantise.optimise(network, where, scaled, 150, worths(where, worth))
+    assert (found == plain)[plain != 0].any() and (found != plain).any()
     candidates = np.stack([plain, plain - np.sign(plain), 0 * plain])
     for part, rows in context.predict(network, where, plain, 150):
         at = where.position[part]
         error = (scaled[at] - candidates[:, at]).astype(np.float64) ** 2
         bits = np.stack([laplace.coded_bits(x, rows) for x in candidates[:, at]])
-        cost = bits + worths(where, 7)[where.plane_of[part]] * error
+        cost = bits + worths(where, worth)[where.plane_of[part]] * error
         chosen = laplace.coded_bits(found[at], rows)
-        chosen = chosen + worths(where, 7)[where.plane_of[part]] * (scaled[at] - found[at]) ** 2
+        chosen = chosen + worths(where, worth)[where.plane_of[part]] * (scaled[at] - found[at]) ** 2
         np.testing.assert_allclose(chosen, cost.min(axis=0), rtol=1e-4, atol=1e-4)
 
 
