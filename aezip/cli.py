@@ -332,7 +332,7 @@ def _fitted(result: Fitted) -> str:
 def _table(report: Report) -> str:
     def line(what: str, size: float | None, exact: bool = True) -> str:
         if size is None:
-            return f"{what:28} {'cannot reach that quality':>29}"
+            return f"{what:28} {'not possible':>15}"
         mark = " " if exact else "~"
         return f"{what:28}{mark}{size:>14,.0f} {8 * size / report.pixels:>9.3f}"
 
