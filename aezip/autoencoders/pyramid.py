@@ -92,6 +92,14 @@ class Pyramid(Autoencoder):
             **{"filter." + k: s for k, s in postfilter.shapes(COLOURS, width).items()},
         }
 
+    @classmethod
+    def unpack(cls, config: Mapping[str, Any], data: bytes) -> Self:
+        decoder = super().unpack(config, data)
+        # Of axes at right angles it is 1 or -1; without an inverse no image could be rebuilt.
+        if abs(np.linalg.det(decoder.parameters["colour"].astype(np.float64))) < 0.1:
+            raise ModelError("the decoder is damaged: its colours are none")
+        return decoder
+
     def check(self, pixels: Pixels) -> None:
         """Takes any image."""
 

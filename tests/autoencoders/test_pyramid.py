@@ -442,5 +442,14 @@ def test_a_config_that_makes_no_sense_is_refused(name, value):
         Pyramid.unpack({k: v for k, v in CONFIG.items() if k != name}, b"")
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_a_decoder_whose_colours_cannot_be_undone_is_damaged(rank):
+    pyramid = small()
+    colour = pyramid.parameters["colour"] * (np.arange(3) < rank)
+    damaged = Pyramid(CONFIG, {**pyramid.parameters, "colour": colour}, pyramid.grids)
+    with pytest.raises(ModelError, match="damaged"):
+        Pyramid.unpack(CONFIG, damaged.pack())
+
+
 def test_takes_any_image():
     started().check(np.zeros((1, 5000, 4), np.uint8))
