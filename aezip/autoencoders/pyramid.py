@@ -32,6 +32,7 @@ from aezip.entropy import context, laplace, quantise
 from aezip.entropy.coder import Decoder, Encoder
 from aezip.entropy.context import COLOURS, ORIENTATIONS, IntegerNetwork, Layout, Plane
 from aezip.entropy.rate import rate
+from aezip.errors import ModelError
 
 Array = NDArray[np.floating]
 
