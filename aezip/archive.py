@@ -82,6 +82,10 @@ class Archive(Sequence[Image.Image]):
         """What rebuilds the images."""
         return self._decoder
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a row has this name."""
+        return name in self._index
+
     def find(self, name: str) -> int:
         """The number of the row of that name. Raises KeyError."""
         return self._index[name]

@@ -23,7 +23,7 @@ from aezip import images as pictures
 from aezip import peers
 from aezip.archive import decoder_path
 from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
-from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
+from aezip.errors import ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
 from aezip.metrics import psnr
 from aezip.storage.files import one_line, reason, replacing
@@ -246,7 +246,9 @@ class _Coder:
                 image = pictures.to_array(pictures.read(self.folder / name))
                 self.autoencoder.check(image)
                 sizes[name] = os.path.getsize(self.folder / name)
-            except (AezipError, OSError) as error:
+            except ImageError as error:  # it names the file
+                result[name] = _Coded(name, None, 0, 0, str(error))
+            except (ModelError, OSError) as error:
                 result[name] = _Coded(name, None, 0, 0, f"{one_line(name)}: {error}")
             else:
                 pixels[name] = image

@@ -88,6 +88,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Autoencoder, dict[str, Any
         shapes = kind.shapes(header["config"])
         grids = {k: int(header["grids"][k]) for k in shapes}
         wrong = [k for k in shapes if parameters[k].shape != shapes[k]]
+        analysis = kind.analysis_shapes(header["config"])
+        wrong += [k for k in analysis if parameters[k].shape != analysis[k]]
     except (KeyError, TypeError, ValueError, ModelError) as error:
         raise ModelError(f"{shown} is damaged: it does not describe a model") from error
     if wrong or not all(np.isfinite(x).all() for x in parameters.values()):
@@ -110,9 +112,10 @@ def fit(
 
     model: the file, by default `models/<folder name>.h5`. When it exists, training goes on from
     it. arch: "dense", "pyramid" or "auto". minutes, steps: how long to train; by default the
-    architecture's own time. With the same seed and steps the result is the same. quality: 1 to
-    100, what `compress` will use unless told otherwise; `dense` is trained for it.
-    progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
+    architecture's own time. The same seed and steps give the same result where BLAS computes
+    alike (the same machine and number of threads). quality: 1 to 100, what `compress` will use
+    unless told otherwise; `dense` is trained for it. progress: called now and then. A
+    KeyboardInterrupt ends the training early and is kept quiet.
 
     Raises ImageError for a folder without images, ModelError for everything about the model.
     """
@@ -147,6 +150,7 @@ def fit(
         save()  # a place that cannot be written to is better known before the training than after
         run.train(progress, save)
         autoencoder.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
+        run.note(autoencoder.frozen().evaluate(images))
     except KeyboardInterrupt:
         interrupted = True
         run.keep_best()
@@ -224,6 +228,13 @@ class _Run:
             self.autoencoder.parameters[name][:] = value
         self.autoencoder.grids = self.autoencoder.finest_grids()
 
+    def note(self, loss: Loss) -> None:
+        """Enter what the fixed sample costs now into the history."""
+        minutes = self._minutes_before + (time.monotonic() - self._began) / 60
+        self.history.append(
+            [round(minutes, 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
+        )
+
     def _advance(self, pool: ThreadPoolExecutor) -> None:
         batches = [
             pool.submit(self.autoencoder.sample_loss, self._images, self.progress, rng)
@@ -240,12 +251,9 @@ class _Run:
     def _look(self) -> Loss:
         """Evaluate the fixed sample, and remember the parameters if they are the best."""
         loss = self.autoencoder.evaluate(self._images)
-        minutes = self._minutes_before + (time.monotonic() - self._began) / 60
-        self.history.append(
-            [round(minutes, 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
-        )
         if not np.isfinite(loss.value):
             raise ModelError("the training diverged; try another --seed")
+        self.note(loss)
         if loss.value < self._best[0]:
             copy = {k: v.copy() for k, v in self.autoencoder.parameters.items()}
             self._best = loss.value, copy

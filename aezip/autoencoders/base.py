@@ -87,6 +87,11 @@ class Autoencoder(ABC):
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
         """Of the parameters that travel. Raises ModelError for a config that is none."""
 
+    @classmethod
+    def analysis_shapes(cls, config: Mapping[str, Any]) -> Shapes:
+        """Of the parameters that stay with the model; none where analysis undoes synthesis."""
+        return {}
+
     @abstractmethod
     def sample_loss(
         self, images: Sequence[Pixels], progress: float, rng: np.random.Generator

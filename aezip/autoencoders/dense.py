@@ -91,11 +91,11 @@ class Dense(Autoencoder):
         p["synthesis.w2"][: 2 * latents] = np.concatenate([axes, -axes]) * step
         p["synthesis.b2"][:] = mean
         project = axes.T / step
-        p[ANALYSIS + "w1"] = _paired(project, max(_HIDDEN, 2 * latents), rng)
-        p[ANALYSIS + "b1"] = -mean @ p[ANALYSIS + "w1"]
-        w2 = np.zeros((p[ANALYSIS + "w1"].shape[1], latents), np.float32)
-        w2[: 2 * latents] = np.concatenate([np.eye(latents), -np.eye(latents)])
-        p[ANALYSIS + "w2"], p[ANALYSIS + "b2"] = w2, np.zeros(latents, np.float32)
+        p.update({k: np.zeros(s, np.float32) for k, s in cls.analysis_shapes(config).items()})
+        p[ANALYSIS + "w1"][:] = _paired(project, len(p[ANALYSIS + "b1"]), rng)
+        p[ANALYSIS + "b1"][:] = -mean @ p[ANALYSIS + "w1"]
+        unpair = np.concatenate([np.eye(latents), -np.eye(latents)])
+        p[ANALYSIS + "w2"][: 2 * latents] = unpair
         spread = np.abs((x - mean) @ project).mean(axis=0)
         p["prior.log_scale"][:] = np.log2(np.maximum(spread, 2**-3)) - 0.5
         p["prior.spread"][:], p["prior.weight"][:] = 1, 0.5
@@ -116,6 +116,18 @@ class Dense(Autoencoder):
             "synthesis.b1": (hidden,),
             "synthesis.w2": (hidden, size),
             "synthesis.b2": (size,),
+        }
+
+    @classmethod
+    def analysis_shapes(cls, config: Mapping[str, Any]) -> Shapes:
+        size = config["height"] * config["width"] * config["channels"]
+        # It does not travel, so its width is not saved on.
+        latents, hidden = config["latents"], max(_HIDDEN, 2 * config["latents"])
+        return {
+            ANALYSIS + "w1": (size, hidden),
+            ANALYSIS + "b1": (hidden,),
+            ANALYSIS + "w2": (hidden, latents),
+            ANALYSIS + "b2": (latents,),
         }
 
     def check(self, pixels: Pixels) -> None:

@@ -117,5 +117,6 @@ def _draw(
         return latents, 1.0
     n, rng = sample
     # One from each of n equal stretches.
-    drawn = (np.arange(n) + rng.random(n)) * (len(latents) / n)
-    return latents[drawn.astype(np.intp)], len(latents) / n
+    drawn = ((np.arange(n) + rng.random(n)) * (len(latents) / n)).astype(np.intp)
+    # The sum may round up to n.
+    return latents[np.minimum(drawn, len(latents) - 1)], len(latents) / n
