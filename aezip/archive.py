@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import overload
 
 from PIL import Image
@@ -29,10 +29,9 @@ MAX_PIXELS = 178_956_970
 def decoder_path(csv: str | os.PathLike[str]) -> Path:
     """Where the decoder of an archive is."""
     path = Path(csv)
-    if path.suffix.lower() == ".h5":
-        raise ArchiveError(f"{one_line(csv)} is a decoder's name; name the CSV, such as out.csv")
-    if not path.name:
-        raise ArchiveError(f"{one_line(path)} is a folder; name the CSV, such as out.csv")
+    if path.suffix.lower() != ".csv":
+        # Two archives that differ in another ending would share one decoder.
+        raise ArchiveError(f"{one_line(csv)}: the name of an archive ends in .csv, as in out.csv")
     return path.with_suffix(".h5")
 
 
@@ -159,15 +158,28 @@ def load_decoder(path: str | os.PathLike[str]) -> tuple[Autoencoder, Mapping[str
 
 
 def extract(
-    archive: Archive, folder: str | os.PathLike[str], *, force: bool = False
-) -> Iterator[tuple[str, str | None]]:
+    archive: Archive,
+    folder: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> list[tuple[str, str]]:
     """Write each image of an archive into a folder as PNG, under its own name.
 
-    Yields (name, None) for each image, or (name, why not) for one that was not written: damaged,
-    already there (unless `force`), or a name that leads out of the folder. Of names that differ
-    in their extension alone each keeps its own: a.jpg.png and a.tif.png.
+    Returns (name, why not) for each image that was not written: damaged, already there (unless
+    `force`), or a name that leads out of the folder. Of names that differ in their extension
+    alone each keeps its own: a.jpg.png and a.tif.png. progress: called with the images done.
     """
-    root = Path(folder)
+    failed = []
+    for done, (name, error) in enumerate(_extract(archive, Path(folder), force), 1):
+        if error is not None:
+            failed.append((name, error))
+        if progress is not None:
+            progress(done)
+    return failed
+
+
+def _extract(archive: Archive, root: Path, force: bool) -> Iterator[tuple[str, str | None]]:
     names: list[str] = []
     rows: list[int] = []
     for number in range(len(archive)):
@@ -182,12 +194,12 @@ def extract(
     for number, name, stem in zip(rows, names, plain, strict=True):
         try:
             path = root / _inside(f"{stem if count[stem] == 1 else name}.png")
-            if path.exists() and not force:
+            if os.path.lexists(path) and not force:
                 raise ImageError(f"{one_line(path)} is there already (--force overwrites it)")
+            if not path.resolve().is_relative_to(root.resolve()):  # by a link that is there
+                raise ImageError(f"{one_line(name)} would be written outside of {one_line(root)}")
             image = archive[number]
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.parent.resolve().is_relative_to(root.resolve()):
-                raise ImageError(f"{one_line(name)} would be written outside of {one_line(folder)}")
             pictures.write(image, path)
         except AezipError as error:
             yield name, str(error)
@@ -205,8 +217,8 @@ def _without_extension(name: str) -> str:
 
 
 def _inside(name: str) -> PurePosixPath:
-    """`name`, if it stays below the folder that it is joined to, on every system."""
-    path, foreign = PurePosixPath(name), PureWindowsPath(name)
-    if path.is_absolute() or foreign.drive or foreign.root or ".." in foreign.parts:
+    """`name`, if it stays below the folder that it is joined to."""
+    path, here = PurePosixPath(name), PurePath(name)
+    if path.is_absolute() or here.drive or here.root or ".." in {*path.parts, *here.parts}:
         raise ImageError(f"{one_line(name)} would be written outside of the folder")
     return path

@@ -6,6 +6,7 @@ that was done for the other images is kept, and the status is still 1.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -107,6 +108,8 @@ def fit(
     """
     if minutes is not None and steps is not None:
         raise click.UsageError("--minutes and --steps exclude each other")
+    if minutes is not None and not math.isfinite(minutes):
+        raise click.UsageError("--minutes is a number of minutes")
     with tqdm(total=100, disable=None, bar_format=_BAR, desc="reading the images") as bar:
 
         def show(p: Progress) -> None:
@@ -251,7 +254,7 @@ def info(file: Path) -> None:
         autoencoder, header = load_model(file)
         click.echo(f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels")
         click.echo(f"  {one_line(file)}: {os.path.getsize(file):,} bytes")
-        click.echo(f"  by aezip {header['aezip']}, seed {header['seed']}")
+        click.echo(f"  by aezip {one_line(header['aezip'])}, seed {header['seed']}")
         if header["progress"] < 1:
             click.echo(f"  interrupted at {100 * header['progress']:.0f} %; fit goes on from there")
         click.echo(_architecture(autoencoder))
@@ -275,12 +278,10 @@ def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
         archive = archive[_slice(rows)]
         if not len(archive):
             raise ArchiveError(f"{one_line(csv)} has no rows {rows}")
-    failed: list[tuple[str, str]] = []
     with tqdm(total=len(archive), disable=None, unit=" images", leave=False) as bar:
-        for name, error in aezip.extract(archive, folder, force=force):
-            bar.update()
-            if error is not None:
-                failed.append((name, error))
+        failed = aezip.extract(
+            archive, folder, force=force, progress=lambda done: bar.update(done - bar.n)
+        )
     _warn(failed)
     click.echo(f"{len(archive) - len(failed)} images -> {one_line(folder)}")
     sys.exit(1 if failed else 0)
@@ -322,9 +323,10 @@ def _mention_skipped(skipped: int) -> None:
 
 def _fitted(result: Fitted) -> str:
     minutes, bpp, db = result.history[-1]
+    sample = "over qualities 25 to 90" if result.autoencoder.arch == "pyramid" else "on a sample"
     return (
         f"{result.autoencoder.arch} model of {result.images} images: "
-        f"{bpp:.3f} bits per pixel at {db:.2f} dB on a sample, after {minutes:.1f} minutes\n"
+        f"{bpp:.3f} bits per pixel at {db:.2f} dB {sample}, after {minutes:.1f} minutes\n"
         f"-> {one_line(result.path)}"
     )
 
@@ -347,6 +349,8 @@ def _table(report: Report) -> str:
         f"PSNR {report.mean_psnr:.2f} dB on average, at worst {report.worst_psnr:.2f} dB "
         f"({one_line(report.worst_name)})",
     ]
+    if report.archive_bytes > report.original_bytes:
+        lines.append("the archive is larger than the images: it does not pay here")
     if not exact and report.peers:
         lines.append(f"~ extrapolated from {report.compared} of the images")
     return "\n".join(lines)
@@ -354,7 +358,7 @@ def _table(report: Report) -> str:
 
 def _architecture(autoencoder: Autoencoder) -> str:
     travelling = autoencoder.travelling()
-    config = ", ".join(f"{k} {v}" for k, v in autoencoder.config.items())
+    config = one_line(", ".join(f"{k} {v}" for k, v in autoencoder.config.items()))
     lines = [
         f"architecture {autoencoder.arch}: {config}",
         f"  {'parameters':24} {'shape':>16} {'count':>9} {'grid':>6} {'bytes':>8}",

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aezip import images as pictures
-from aezip import peers
-from aezip.archive import decoder_path
+from aezip import interrupts, peers, workers
+from aezip.archive import Archive, decoder_path
 from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
-from aezip.errors import ArchiveError, ImageError, ModelError
+from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
 from aezip.metrics import psnr
 from aezip.storage.files import one_line, reason, replacing
 from aezip.storage.hdf5 import DECODER_FORMAT, content_id, read_format, write_decoder
-from aezip.storage.rows import MODES, Row, default_cells, write_rows
+from aezip.storage.rows import MODES, Row, RowFile, default_cells, write_rows
 
 EXACT_DB = 100.0
 """What an image that came back exactly counts as in a mean PSNR."""
@@ -122,6 +117,8 @@ def compress(
             coded += batch
             if progress is not None:
                 progress(len(coded), len(found.names))
+    if [x.name for x in coded] != found.names:
+        raise ArchiveError("not every image was compressed; nothing was written")
     rows = [x.row for x in coded if x.row is not None]
     failed = [(x.name, x.error) for x in coded if x.row is None]
     if not rows:
@@ -131,7 +128,9 @@ def compress(
     common = Counter((x.width, x.height, x.mode, x.quality) for x in rows).most_common(1)[0][0]
     defaults = default_cells(*common)
     header = {"arch": autoencoder.arch, "config": autoencoder.config, "defaults": defaults}
-    _write(Path(csv), rows, target, header, autoencoder.pack())
+    with interrupts.later():  # between the two files there is no old archive and no new one
+        _write(Path(csv), rows, target, header, autoencoder.pack())
+    _check_written(Path(csv), rows, autoencoder)
 
     kept = [x for x in coded if x.row is not None]
     values = [min(x.psnr, EXACT_DB) for x in kept]
@@ -155,8 +154,8 @@ def compress(
     if compare:
         try:
             _compare(report, Path(folder), rows, values)
-        except KeyboardInterrupt:  # the archive is written, and only the comparison is not made
-            report.peers.clear()
+        except (AezipError, OSError, MemoryError, KeyboardInterrupt):
+            report.peers.clear()  # the archive is written, and only the comparison is not made
     return report
 
 
@@ -165,6 +164,8 @@ def _check_place(csv: Path, decoder: Path) -> None:
     try:
         if csv.exists() and not csv.is_file():
             raise ArchiveError(f"{one_line(csv)} cannot be written: it exists and is not a file")
+        if csv.exists() and os.path.getsize(csv) and not _is_archive(csv):
+            raise ArchiveError(f"{one_line(csv)} is there and is no archive; choose another name")
         with tempfile.TemporaryFile(dir=Path(os.path.realpath(csv)).parent):
             pass
     except OSError as error:
@@ -200,6 +201,24 @@ def _write(
         raise ArchiveError(f"{one_line(csv)} cannot be written: {reason(error)}") from error
 
 
+def _is_archive(csv: Path) -> bool:
+    try:
+        RowFile(csv)
+    except ArchiveError:
+        return False
+    return True
+
+
+def _check_written(csv: Path, rows: Sequence[Row], autoencoder: Autoencoder) -> None:
+    """Read back what was written: the very rows and parameters that were measured."""
+    archive = Archive(csv)
+    same = len(archive) == len(rows) and all(archive.row(i) == row for i, row in enumerate(rows))
+    for name, tensor in autoencoder.travelling().items():
+        same = same and np.array_equal(archive.decoder.parameters[name], tensor)
+    if not same:
+        raise ArchiveError(f"{one_line(csv)} does not read back as it was written; keep the images")
+
+
 class _Coder:
     """Codes images of one folder with one frozen autoencoder, in this process or in several."""
 
@@ -215,26 +234,10 @@ class _Coder:
         jobs = min(jobs, len(batches))
         if jobs <= 1:
             yield from map(self.code, batches)
-            return
-        a = self.autoencoder
-        state = (a.arch, a.config, a.parameters, a.grids, self.folder, self.quality)
-        with (
-            _one_thread_each(),
-            ProcessPoolExecutor(
-                jobs, multiprocessing.get_context("spawn"), _start_worker, state
-            ) as pool,
-        ):
-            try:
-                with _interrupts_later():
-                    results = pool.map(_code_in_worker, batches)
-                yield from results
-            except BrokenProcessPool as error:
-                raise ArchiveError(
-                    "a process that compresses was ended from outside (out of memory?); "
-                    "try fewer --jobs"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
+        else:
+            a = self.autoencoder
+            state = (a.arch, a.config, a.parameters, a.grids, self.folder, self.quality)
+            yield from workers.share_out(_coder, state, batches, jobs)
 
     def code(self, names: Sequence[str]) -> list[_Coded]:
         """One batch of images."""
@@ -261,84 +264,15 @@ class _Coder:
         return [result[name] for name in names]
 
 
-_worker: _Coder | None = None
-
-
-def _start_worker(
+def _coder(
     arch: str,
     config: dict[str, Any],
     parameters: dict[str, np.ndarray],
     grids: dict[str, int],
     folder: Path,
     quality: int,
-) -> None:
-    global _worker
-    with _interruptible():
-        if hasattr(signal, "pthread_sigmask"):  # blocked by `_interrupts_later` until here
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        _worker = _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality)
-
-
-def _code_in_worker(names: Sequence[str]) -> list[_Coded]:
-    with _interruptible():
-        return _worker.code(names) if _worker is not None else []
-    return []
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the block, and makes this worker pass over what still waits for it.
-
-    It reaches the parent too, which says so. Outside of the block it is ignored: a worker that
-    dies while it waits prints a traceback."""
-    global _worker
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        yield
-    except KeyboardInterrupt:
-        _worker = None
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C counts when the block has ended, and in processes started within it when they are
-    ready for it: one that is still importing would print a traceback."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    came: list[int] = []
-    # New processes inherit what is blocked. Here another thread could take the signal.
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Worker processes started meanwhile compute on one thread each: BLAS reads the environment
-    when it is loaded."""
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
+) -> Callable[[Sequence[str]], list[_Coded]]:
+    return _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality).code
 
 
 def _compare(report: Report, folder: Path, rows: Sequence[Row], values: Sequence[float]) -> None:

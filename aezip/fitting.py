@@ -138,7 +138,7 @@ def fit(
         autoencoder = kind.start(images, quality or kind.default_quality, rng)
     run = _Run(autoencoder, images, rng, at, history)
     if steps is None:
-        run.until_minutes(autoencoder.default_minutes if minutes is None else minutes, began)
+        run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
     else:
         run.until_step(steps)
 
@@ -154,6 +154,7 @@ def fit(
     except KeyboardInterrupt:
         interrupted = True
         run.keep_best()
+        run.note(autoencoder.frozen().evaluate(images))
     save()
     return Fitted(
         path=path,
@@ -194,9 +195,9 @@ class _Run:
     def until_step(self, steps: int) -> None:
         self._done = lambda: self._step / steps if steps else 1.0
 
-    def until_minutes(self, minutes: float, began: float) -> None:
+    def until_minutes(self, minutes: float) -> None:
         seconds = max(60 * minutes, 1e-3)
-        self._done = lambda: (time.monotonic() - began) / seconds
+        self._done = lambda: (time.monotonic() - self._began) / seconds
 
     def train(self, progress: Callable[[Progress], None] | None, save: Callable[[], None]) -> None:
         """Until it is done; then the parameters are the best seen."""
@@ -219,6 +220,11 @@ class _Run:
         self._look()
         self.progress = 1.0
         self.keep_best()
+
+    def best(self) -> Autoencoder:
+        """The autoencoder with the best parameters seen so far."""
+        a = self.autoencoder
+        return type(a)(a.config, self._best[1] or a.parameters, a.grids)
 
     def keep_best(self) -> None:
         """Return to the best parameters seen."""
@@ -262,8 +268,9 @@ class _Run:
 
 def _load(folder: Path, names: Sequence[str]) -> tuple[list[Pixels], list[tuple[str, str]]]:
     """(images, [(name, why it could not be read)]). Of images too large to be held all together,
-    a part from the middle."""
-    images, failed = [], []
+    a part from the middle; of too many even so, a part."""
+    images: list[Pixels] = []
+    failed, held = [], 0
     most = max(_MEMORY // max(len(names), 1), 4 * 256 * 256)
     for name in names:
         try:
@@ -276,6 +283,10 @@ def _load(folder: Path, names: Sequence[str]) -> tuple[list[Pixels], list[tuple[
             top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
             pixels = pixels[top : top + height, left : left + width].copy()
         images.append(pixels)
+        held += pixels.nbytes
+        if held > 2 * _MEMORY:
+            images = images[::2]
+            held = sum(x.nbytes for x in images)
     if not images:
         raise ImageError(f"{one_line(folder)}: none of its {len(names)} images can be read")
     return images, failed
@@ -312,7 +323,7 @@ def _check_continues(
 
 
 def _write(path: Path, run: _Run, images: Sequence[Pixels], seed: int) -> None:
-    autoencoder = run.autoencoder
+    autoencoder = run.best()
     header = {
         "arch": autoencoder.arch,
         "config": autoencoder.config,

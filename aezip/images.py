@@ -40,6 +40,12 @@ SIDES = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
 # What Pillow only recognises or only writes, and what it leaves to other programs, one of which,
 # Ghostscript, would run whatever the file says.
 _NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"})
+# Photographs that Pillow cannot read. Raw files of cameras look like TIFF to it, and what it finds
+# there is the thumbnail.
+_FOREIGN = frozenset(
+    {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw"}
+    | {".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".raw"}
+)
 # What each of Pillow's other modes is nearest to. P and PA are looked at more closely.
 _NEAREST = {
     "1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB",
@@ -73,7 +79,8 @@ def find(folder: str | os.PathLike[str]) -> Found:
     """The image files below a folder, in an order that is the same on every system.
 
     What is hidden and what is no image is counted as skipped, a hidden folder as one. A file named
-    like an image is one, even if it turns out to be broken when it is read; a file with an ending
+    like an image is one, even if it turns out to be broken when it is read, or to be of a kind that
+    Pillow does not read, such as HEIC and the raw files of cameras; a file with an ending
     that Pillow does not know is one if Pillow recognises its first bytes. Links are followed,
     except back to a folder they lie in.
 
@@ -149,7 +156,7 @@ def _is_image(path: Path) -> bool:
     if os.path.exists(path) and not os.path.isfile(path):
         return False  # a pipe, say, at which reading would wait for ever
     extension = path.suffix.lower()
-    if extension in _extensions():
+    if extension in _FOREIGN or extension in _extensions():
         return True  # a link that leads nowhere, too: reading it says so
     if extension in _others():
         return False
@@ -176,6 +183,8 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
     Raises ImageError for every file that cannot be read, decompression bombs included.
     """
     shown = one_line(path)
+    if Path(path).suffix.lower() in _FOREIGN:
+        raise ImageError(f"{shown} is of a kind that Pillow does not read; convert it first")
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):

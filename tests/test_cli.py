@@ -228,7 +228,7 @@ def test_info_of_nonsense(here):
     refused(invoke("info", "d.h5", cwd=here), "d.h5 is damaged")
     refused(invoke("info", "none.csv", cwd=here), "none.csv: there is no such file")
     refused(invoke("info", "none.h5", cwd=here), "none.h5: there is no such file")
-    refused(invoke("info", "folder", cwd=here), "folder cannot be read: is a directory")
+    refused(invoke("info", "folder", cwd=here), "folder: the name of an archive ends in .csv")
 
 
 # --- extract ------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -24,7 +26,7 @@ from folders import (
 from PIL import Image
 
 import aezip
-from aezip import images
+from aezip import compressing, images
 from aezip.errors import ArchiveError, ImageError, ModelError
 from aezip.storage.hdf5 import write_decoder
 
@@ -195,7 +197,7 @@ def test_where_no_archive_can_be(tmp_path):
     def compress(target):
         return invoke("compress", DIGITS, target, "--model", model, cwd=tmp_path)
 
-    refused(compress("out.h5"), "out.h5 is a decoder's name; name the CSV")
+    refused(compress("out.h5"), "out.h5: the name of an archive ends in .csv")
     refused(compress("m.csv"), "m.csv would have its decoder at m.h5, where the model is")
     refused(compress("other.csv"), "other.csv would have its decoder at other.h5", "another name")
     refused(compress("notes.csv"), "notes.csv would have its decoder at notes.h5")
@@ -225,7 +227,7 @@ def test_where_no_images_or_no_model_are(tmp_path):
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(ModelError, match="from 1 to 100"):
         aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), quality=101)
-    with pytest.raises(ArchiveError, match="name the CSV"):
+    with pytest.raises(ArchiveError, match=r"ends in \.csv"):
         aezip.compress(DIGITS, tmp_path / "O.H5", digit_model())
     for options in (["--quality", 0], ["--jobs", 0], ["--quality", "high"]):
         assert invoke("compress", DIGITS, "o.csv", *options, cwd=tmp_path).exit_code == 2
@@ -308,3 +310,53 @@ def test_a_decoder_of_another_archive_may_be_replaced(tmp_path):
     write_decoder(tmp_path / "o.h5", {"arch": "dense"}, b"")
     aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), compare=False)
     assert len(aezip.open(tmp_path / "o.csv")) == 40
+
+
+# --- nothing is lost ----------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_archive_is_not_replaced(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    options = ["--model", digit_model()]
+    refused(invoke("compress", DIGITS, "table.csv", *options, cwd=tmp_path), "is no archive")
+    assert (tmp_path / "table.csv").read_text() == "a,b\n1,2\n"
+    shutil.copy(DIGITS / "0000.png", tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    refused(invoke("compress", DIGITS, "a.png", *options, cwd=tmp_path), "ends in .csv")
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to a group")
+def test_ctrl_c_that_only_the_workers_get_loses_no_image(tmp_path):
+    # As for a background job of a script: the parent ignores SIGINT.
+    script = (
+        "import signal, runpy, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        "sys.argv[0] = 'aezip'; runpy.run_module('aezip', run_name='__main__')"
+    )
+    folder = shutil.copytree(photos(), tmp_path / "photos")
+    for copy in range(1, 8):
+        for image in sorted(photos().rglob("*.png")):
+            shutil.copy(image, folder / f"{copy}-{image.name}")
+    count = len(images.find(folder).names)
+    words = [sys.executable, "-c", script, "compress", folder, "o.csv", "--jobs", "2"]
+    process = subprocess.Popen(
+        [*map(str, words), "--model", str(photo_model())],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for _ in range(8):
+        time.sleep(0.4)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and f"{count} images, as they were" in said
+    assert len(aezip.open(tmp_path / "o.csv")) == count
+
+
+def test_what_was_written_is_read_back(tmp_path, monkeypatch):
+    def careless(path, rows, *rest):
+        write_rows(path, [*rows][1:], *rest)
+
+    write_rows = compressing.write_rows
+    monkeypatch.setattr(compressing, "write_rows", careless)
+    with pytest.raises(ArchiveError, match="does not read back"):
+        aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), compare=False)

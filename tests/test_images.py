@@ -898,3 +898,12 @@ class TestArrays:
         image = photo()
         images.to_array(image)[:] = 0
         assert image.tobytes() == photo().tobytes()
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "DSC_1.nef", "a.jxl"])
+def test_photographs_that_pillow_cannot_read_are_named(tmp_path, name):
+    # A raw file's thumbnail is a TIFF that Pillow would take for the photograph.
+    Image.new("RGB", (16, 12)).save(tmp_path / name, "TIFF")
+    assert images.find(tmp_path) == ([name], 0)
+    with pytest.raises(ImageError, match=rf"{name} is of a kind that Pillow does not read"):
+        images.read(tmp_path / name)

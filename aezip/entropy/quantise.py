@@ -1,10 +1,11 @@
 """Rate-distortion optimised quantisation: rounding each latent to the value that is worth its
 bits, not merely to the nearest.
 
-The latents are visited once, in decoding order and in large vectors: for each one that is not
-zero the distribution is known from the latents decided before it, and of the nearest integer,
-the next one towards zero and zero the one with the least bits + lambda * squared error is taken
-(the idea of trellis quantisation in video coders, without the trellis).
+The latents are visited once, in decoding order and in large vectors. For each one that is not
+zero the distribution is predicted from its neighbours, as decided where they lie in an earlier
+vector and as rounded where they lie in the same. Of the nearest integer, the next one towards zero
+and zero the one with the least bits + lambda * squared error is taken (the idea of trellis
+quantisation in video coders, without the trellis).
 """
 
 from __future__ import annotations
