@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 import aezip
 from aezip import display, images
@@ -110,6 +109,8 @@ def fit(
         raise click.UsageError("--minutes and --steps exclude each other")
     if minutes is not None and not math.isfinite(minutes):
         raise click.UsageError("--minutes is a number of minutes")
+    from tqdm import tqdm  # here and below: looking at an image should not wait for it
+
     with tqdm(total=100, disable=None, bar_format=_BAR, desc="reading the images") as bar:
 
         def show(p: Progress) -> None:
@@ -159,6 +160,8 @@ def compress(
     folder: Path, csv: Path, model: Path | None, quality: int | None, jobs: int | None
 ) -> None:
     """Pack the images of FOLDER into OUT.csv, and their decoder into OUT.h5 beside it."""
+    from tqdm import tqdm
+
     with tqdm(disable=None, unit=" images", desc="compressing", leave=False) as bar:
 
         def show(done: int, total: int) -> None:
@@ -278,6 +281,8 @@ def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
         archive = archive[_slice(rows)]
         if not len(archive):
             raise ArchiveError(f"{one_line(csv)} has no rows {rows}")
+    from tqdm import tqdm
+
     with tqdm(total=len(archive), disable=None, unit=" images", leave=False) as bar:
         failed = aezip.extract(
             archive, folder, force=force, progress=lambda done: bar.update(done - bar.n)

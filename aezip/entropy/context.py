@@ -299,15 +299,16 @@ class IntegerNetwork:
         output = hidden @ self._w3
         output += self._b3
         output *= self._scale3
-        grid = np.floor(output).astype(np.int64)
-        return laplace.GridParameters(grid[:, 0], grid[:, 1], grid[:, 2], grid[:, 3])
+        grid = np.floor(output.T).astype(np.int64)  # each parameter's values side by side
+        return laplace.GridParameters(*grid)
 
 
 def _activate(x: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     # A power of two scales exactly; floor then drops the fraction alike on every machine.
     x *= np.float32(scale)
     np.floor(x, out=x)
-    return np.clip(x, 0, LARGEST_HIDDEN, out=x)
+    np.maximum(x, 0, out=x)
+    return np.minimum(x, LARGEST_HIDDEN, out=x)
 
 
 def _check_exact(

@@ -180,13 +180,13 @@ def frequency_rows(grid: GridParameters) -> Rows:
     0..2 RADIUS, as the escape symbol otherwise, and `shift` raw low bits of v - base.
     """
     low, high = (SCALE_STEPS * octave for octave in LOG_SCALE_RANGE)
-    narrow = np.clip(grid.log_scale, low, high)
-    spread = np.clip(grid.spread, 0, SPREAD_RANGE[1] * SCALE_STEPS)
-    weight = np.clip(grid.weight, 0, WEIGHT_STEPS).astype(np.float32)[:, None]
+    narrow = _within(grid.log_scale, low, high)
+    spread = _within(grid.spread, 0, SPREAD_RANGE[1] * SCALE_STEPS)
+    weight = _within(grid.weight, 0, WEIGHT_STEPS).astype(np.float32)[:, None]
     # Wide distributions: divide by 2**shift until the narrow scale is at most 2**PLAIN_OCTAVES.
     shift = np.maximum(-((PLAIN_OCTAVES * SCALE_STEPS - narrow) // SCALE_STEPS), 0)
     narrow = narrow - SCALE_STEPS * shift - low
-    centre = np.clip(grid.centre, -(1 << 19), 1 << 19)
+    centre = _within(grid.centre, -(1 << 19), 1 << 19)
     # A bin of 2**shift values has its middle (2**shift - 1) / 2 above its lowest value.
     centre = ((centre - (((1 << shift) - 1) * CENTRE_STEPS >> 1)) >> shift) + CENTRE_STEPS // 2
     base = centre // CENTRE_STEPS << shift
@@ -199,6 +199,11 @@ def frequency_rows(grid: GridParameters) -> Rows:
     second *= WEIGHT_STEPS - weight
     first += second
     return Rows(first, base, shift)
+
+
+def _within(x: Integers, low: int, high: int) -> Integers:
+    # For the few latents of a decoding step this takes a third of the time of np.clip.
+    return np.minimum(np.maximum(x, low), high)
 
 
 def coded_bits(values: Integers, rows: Rows) -> NDArray[np.float32]:
