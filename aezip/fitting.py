@@ -123,6 +123,11 @@ def fit(
     path = default_model(folder) if model is None else Path(model)
     if quality is not None:
         check_quality(quality)
+    if arch not in ("auto", *ARCHITECTURES):
+        known = ", ".join(["auto", *ARCHITECTURES])
+        raise ModelError(f"there is no architecture {one_line(arch)}; there are {known}")
+    if minutes is not None and steps is not None:
+        raise ModelError("a training takes so many minutes or so many steps, not both")
     found = pictures.find(folder)
     images, failed = _load(Path(folder), found.names)
     rng = np.random.default_rng(seed)

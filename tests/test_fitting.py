@@ -264,3 +264,17 @@ def test_a_damaged_model_is_one_line_for_every_command(tmp_path, change):
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(ModelError, match="from 1 to 100"):
         aezip.fit(DIGITS, tmp_path / "m.h5", quality=0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"arch": "bogus"}, {"minutes": 1, "steps": 1}, {"quality": 75.5}, {"quality": 0}]
+)
+def test_arguments_that_make_no_sense(tmp_path, options):
+    with pytest.raises(ModelError):
+        aezip.fit(DIGITS, tmp_path / "m.h5", **options)
+    assert not (tmp_path / "m.h5").exists()
+
+
+def test_minutes_that_are_no_time(tmp_path):
+    result = invoke("fit", DIGITS, "--minutes", "nan", cwd=tmp_path)
+    assert result.exit_code == 2 and "--minutes is a number of minutes" in result.stderr

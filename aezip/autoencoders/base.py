@@ -177,8 +177,8 @@ def step_size(log: int) -> float:
 
 def check_quality(quality: int) -> int:
     """`quality`, if it is one. Raises ModelError."""
-    if not 1 <= quality <= BEST_QUALITY:
-        raise ModelError(f"a quality is a number from 1 to {BEST_QUALITY}, not {quality}")
+    if not isinstance(quality, int) or not 1 <= quality <= BEST_QUALITY:
+        raise ModelError(f"a quality is a whole number from 1 to {BEST_QUALITY}, not {quality}")
     return quality
 
 
@@ -187,6 +187,6 @@ def whole_numbers(config: Mapping[str, Any], **most: int) -> list[int]:
     where one is missing or is no such number."""
     values = [config.get(name) for name in most]
     for value, limit in zip(values, most.values(), strict=True):
-        if not isinstance(value, int) or not 1 <= value <= limit:
+        if type(value) is not int or not 1 <= value <= limit:  # True is an int too
             raise ModelError("the decoder is damaged: its architecture makes no sense")
     return [int(x) for x in values if x is not None]

@@ -58,7 +58,8 @@ layout = lru_cache(maxsize=2)(context.layout)
 
 
 class Pyramid(Autoencoder):
-    """config: levels, hidden (width of the context network), filter (of the post-filter)."""
+    """config: levels, hidden (width of the context network), filter (of the post-filter), quality
+    (that `compress` uses unless told otherwise)."""
 
     arch = "pyramid"
     default_quality = 75
@@ -82,7 +83,9 @@ class Pyramid(Autoencoder):
 
     @classmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
-        levels, hidden, width = whole_numbers(config, levels=8, hidden=256, filter=256)
+        levels, hidden, width, _ = whole_numbers(
+            config, levels=8, hidden=256, filter=256, quality=100
+        )
         bands = (levels, ORIENTATIONS, COLOURS)
         return {
             "colour": (COLOURS, COLOURS),
