@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,12 +19,14 @@ import aezip
 from aezip import display, images
 from aezip.archive import load_decoder
 from aezip.autoencoders import ARCHITECTURES, Autoencoder
-from aezip.compressing import Report
 from aezip.entropy import parameters as coded
 from aezip.errors import AezipError, ArchiveError
-from aezip.fitting import Fitted, Progress, load_model
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
+
+if TYPE_CHECKING:  # looking at an image should not wait for what fits and compresses
+    from aezip.compressing import Report
+    from aezip.fitting import Fitted, Progress
 
 QUALITY = click.IntRange(1, 100)
 
@@ -109,7 +111,7 @@ def fit(
         raise click.UsageError("--minutes and --steps exclude each other")
     if minutes is not None and not math.isfinite(minutes):
         raise click.UsageError("--minutes is a number of minutes")
-    from tqdm import tqdm  # here and below: looking at an image should not wait for it
+    from tqdm import tqdm  # not above, for the same reason as the types there
 
     with tqdm(total=100, disable=None, bar_format=_BAR, desc="reading the images") as bar:
 
@@ -246,6 +248,8 @@ def list_(csv: Path) -> None:
 @click.argument("file", metavar="OUT.csv|MODEL.h5", type=click.Path(path_type=Path))
 def info(file: Path) -> None:
     """Describe an archive, a decoder or a model: architecture, parameters, bytes, history."""
+    from aezip.fitting import load_model
+
     if file.suffix.lower() not in (".h5", ".hdf5"):
         archive = aezip.open(file)
         csv, decoder = os.path.getsize(file), os.path.getsize(archive.decoder_path)
