@@ -59,7 +59,7 @@ WEIGHTS = {"w1": LARGEST_FEATURE, "w2": LARGEST_HIDDEN, "w3": LARGEST_HIDDEN}  #
 OUTPUT_STEPS = np.array(
     [laplace.CENTRE_STEPS, laplace.SCALE_STEPS, laplace.SCALE_STEPS, laplace.WEIGHT_STEPS]
 )
-_CHUNK = 1 << 15  # latents whose frequencies are held in memory at once when encoding
+_CHUNK = 1 << 12  # latents predicted at once when encoding: their inputs stay in the cache
 
 
 class Plane(NamedTuple):
