@@ -94,6 +94,11 @@ def main() -> None:
     help="1 to 100: what compress will use unless told otherwise; a dense model is made for it.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes that train side by side; by default one per processor, of use are two.",
+)
 def fit(
     folder: Path,
     model: Path | None,
@@ -102,6 +107,7 @@ def fit(
     steps: int | None,
     quality: int | None,
     seed: int,
+    jobs: int | None,
 ) -> None:
     """Fit a model to the images of FOLDER.
 
@@ -130,6 +136,7 @@ def fit(
             steps=steps,
             quality=quality,
             seed=seed,
+            jobs=jobs or _processors(),
             progress=show,
         )
     _warn(result.failed)

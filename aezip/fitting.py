@@ -7,9 +7,10 @@ seen, also when interrupted; writes the model every minute, so that a crash lose
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from aezip import images as pictures
-from aezip import nn
+from aezip import nn, workers
 from aezip._version import __version__
 from aezip.autoencoders import (
     ARCHITECTURES,
@@ -30,11 +31,12 @@ from aezip.autoencoders import (
     check_quality,
 )
 from aezip.errors import ImageError, ModelError
+from aezip.shared import Shared, share
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import content_id, read_model, write_model
 
 _MEMORY = 1 << 30  # bytes of pixels held while fitting; of larger collections, a part of each image
-_BATCHES = 2  # computed side by side, on as many cores; their gradients are averaged
+_BATCHES = 2  # whose gradients are averaged; computed side by side where there are several jobs
 _LOOK_EVERY = 0.04  # of the training: how often the fixed sample is evaluated
 _SAVE_EVERY = 60  # seconds
 _GO_ON_FROM = 0.7  # of the schedule, when a model whose training had ended is trained again
@@ -106,6 +108,7 @@ def fit(
     steps: int | None = None,
     quality: int | None = None,
     seed: int = 0,
+    jobs: int = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
     """Fit an autoencoder to the images of a folder and write it as a model.
@@ -113,7 +116,9 @@ def fit(
     model: the file, by default `models/<folder name>.h5`. When it exists, training goes on from
     it. arch: "dense", "pyramid" or "auto". minutes, steps: how long to train; by default the
     architecture's own time. The same seed and steps give the same result where BLAS computes
-    alike (the same machine and number of threads). quality: 1 to 100, what `compress` will use
+    alike (the same machine and number of threads), whatever the jobs. jobs: processes that train
+    side by side, of which two are of use; more than one needs the usual
+    `if __name__ == "__main__"` in a script. quality: 1 to 100, what `compress` will use
     unless told otherwise; `dense` is trained for it. progress: called now and then. A
     KeyboardInterrupt ends the training early and is kept quiet.
 
@@ -153,7 +158,7 @@ def fit(
     interrupted = False
     try:
         save()  # a place that cannot be written to is better known before the training than after
-        run.train(progress, save)
+        run.train(min(jobs, _BATCHES), progress, save)
         autoencoder.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
         run.note(autoencoder.frozen().evaluate(images))
     except KeyboardInterrupt:
@@ -204,14 +209,19 @@ class _Run:
         seconds = max(60 * minutes, 1e-3)
         self._done = lambda: (time.monotonic() - self._began) / seconds
 
-    def train(self, progress: Callable[[Progress], None] | None, save: Callable[[], None]) -> None:
+    def train(
+        self,
+        jobs: int,
+        progress: Callable[[Progress], None] | None,
+        save: Callable[[], None],
+    ) -> None:
         """Until it is done; then the parameters are the best seen."""
         next_look = 0.0
         last = self._look()
-        with ThreadPoolExecutor(_BATCHES) as pool:
+        with _gradients(self.autoencoder, self._images, jobs) as gradients:
             while (done := min(self._done(), 1.0)) < 1:
                 self.progress = self._first + (1 - self._first) * done
-                self._advance(pool)
+                self._advance(gradients)
                 if done >= next_look:
                     last = self._look()
                     next_look = done + _LOOK_EVERY
@@ -246,13 +256,9 @@ class _Run:
             [round(minutes, 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
         )
 
-    def _advance(self, pool: ThreadPoolExecutor) -> None:
-        batches = [
-            pool.submit(self.autoencoder.sample_loss, self._images, self.progress, rng)
-            for rng in self._rng.spawn(_BATCHES)
-        ]
-        losses = [x.result().gradients or {} for x in batches]
-        gradients = {k: sum(x[k] for x in losses) / np.float32(_BATCHES) for k in losses[0]}
+    def _advance(self, gradients_of: _Gradients) -> None:
+        found = gradients_of(self.progress, self._rng.spawn(_BATCHES))
+        gradients = {k: sum(x[k] for x in found) / np.float32(_BATCHES) for k in found[0]}
         rate = self.autoencoder.rates(self.progress)
         self._optimizer.update(
             self.autoencoder.parameters, gradients, {k: rate(k) for k in gradients}
@@ -269,6 +275,67 @@ class _Run:
             copy = {k: v.copy() for k, v in self.autoencoder.parameters.items()}
             self._best = loss.value, copy
         return loss
+
+
+_Gradients = Callable[[float, list[np.random.Generator]], list[Parameters]]
+
+
+@contextmanager
+def _gradients(
+    autoencoder: Autoencoder, images: Sequence[Pixels], jobs: int
+) -> Iterator[_Gradients]:
+    """A function that gives the gradients of one random batch for each random generator.
+
+    With several jobs each is computed in a process of its own. What these need of each other
+    lies in files that all map: the images once, the parameters and the gradients as they change.
+    """
+    if jobs <= 1:
+        yield lambda progress, rngs: [
+            autoencoder.sample_loss(images, progress, rng).gradients or {} for rng in rngs
+        ]
+        return
+    own = autoencoder.parameters
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="aezip-", ignore_cleanup_errors=True)
+        )
+        pixels = share(Path(folder, "images"), images)
+        slots = [
+            share(Path(folder, name), own.values())
+            for name in ("parameters", *(f"gradients{batch}" for batch in range(_BATCHES)))
+        ]
+        parameters, *gradients = (slot.named(own) for slot in slots)
+        state = (autoencoder.arch, autoencoder.config, list(own), pixels, slots)
+        run = stack.enter_context(workers.crew(_gradient_worker, state, jobs))
+
+        def compute(progress: float, rngs: list[np.random.Generator]) -> list[Parameters]:
+            for name, value in own.items():
+                parameters[name][:] = value
+            found = run([(batch, progress, rng) for batch, rng in enumerate(rngs)])
+            return [
+                {k: arrays[k] for k in names}
+                for names, arrays in zip(found, gradients, strict=True)
+            ]
+
+        yield compute
+
+
+def _gradient_worker(
+    arch: str, config: dict[str, Any], names: list[str], pixels: Shared, slots: list[Shared]
+) -> Callable[[tuple[int, float, np.random.Generator]], list[str]]:
+    """In a process of its own: computes the gradients of a batch, and says which there are."""
+    images = pixels.arrays()
+    parameters, *gradients = (slot.named(names) for slot in slots)
+    autoencoder = ARCHITECTURES[arch](config, parameters)
+
+    def work(batch: tuple[int, float, np.random.Generator]) -> list[str]:
+        number, progress, rng = batch
+        found = autoencoder.sample_loss(images, progress, rng).gradients or {}
+        for name, value in found.items():
+            gradients[number][name][:] = value
+        return list(found)
+
+    return work
 
 
 def _load(folder: Path, names: Sequence[str]) -> tuple[list[Pixels], list[tuple[str, str]]]:

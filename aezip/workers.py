@@ -25,16 +25,12 @@ Result = TypeVar("Result")
 _work: Callable[[Any], Any] | None = None
 
 
-def share_out(
-    make: Callable[..., Callable[[Batch], Result]],
-    state: tuple[Any, ...],
-    batches: Sequence[Batch],
-    jobs: int,
-) -> Generator[Result]:
-    """The results of `make(*state)(batch)` for each batch, in their order.
-
-    Each of `jobs` processes calls `make(*state)` once. Raises AezipError where one of them dies.
-    """
+@contextmanager
+def crew(
+    make: Callable[..., Callable[[Batch], Result]], state: tuple[Any, ...], jobs: int
+) -> Iterator[Callable[[Sequence[Batch]], Iterator[Result]]]:
+    """`jobs` processes, each of which calls `make(*state)` once. Gives a function that maps
+    batches to their results, in their order; where one process dies it raises AezipError."""
     others = set(multiprocessing.active_children())
     with (
         _one_thread_each(),
@@ -42,10 +38,13 @@ def share_out(
             jobs, multiprocessing.get_context("spawn"), _start, (make, state)
         ) as pool,
     ):
-        try:
+
+        def run(batches: Sequence[Batch]) -> Iterator[Result]:
             with interrupts.later():
-                results = pool.map(_do, batches)
-            yield from results
+                return pool.map(_do, batches)
+
+        try:
+            yield run
         except BrokenProcessPool as error:
             raise AezipError(
                 "a process that shared the work was ended from outside (out of memory?); "
@@ -57,6 +56,17 @@ def share_out(
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def share_out(
+    make: Callable[..., Callable[[Batch], Result]],
+    state: tuple[Any, ...],
+    batches: Sequence[Batch],
+    jobs: int,
+) -> Generator[Result]:
+    """The results of `make(*state)(batch)` for each batch, in their order, from a `crew`."""
+    with crew(make, state, jobs) as run:
+        yield from run(batches)
 
 
 def _start(make: Callable[..., Callable[[Any], Any]], state: tuple[Any, ...]) -> None:

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from samples import digits
 
 import aezip
 from aezip import fitting, images
-from aezip.errors import ImageError, ModelError
+from aezip.errors import AezipError, ImageError, ModelError
 from aezip.fitting import load_model
 from aezip.storage.hdf5 import read_model, write_model
 
@@ -79,6 +80,30 @@ def test_no_steps_keep_the_closed_form(tmp_path):
     aezip.fit(DIGITS, tmp_path / "m.h5", arch="dense", steps=0, progress=lambda p: steps.append(p))
     assert steps == []
     assert load_model(tmp_path / "m.h5")[1]["progress"] == 1
+
+
+@pytest.mark.parametrize("arch", ["pyramid", "dense"])
+def test_processes_change_nothing_but_the_time(tmp_path, arch):
+    folder = {"pyramid": photos(), "dense": DIGITS}[arch]
+    for jobs in (1, 2):
+        aezip.fit(folder, tmp_path / f"{jobs}.h5", arch=arch, steps=3, jobs=jobs)
+    one, two = (read_model(tmp_path / f"{jobs}.h5") for jobs in (1, 2))
+    assert one[0]["decoder"] == two[0]["decoder"]
+    assert all(np.array_equal(one[1][k], two[1][k]) for k in one[1])
+
+
+def test_a_process_that_dies_ends_the_training(tmp_path, monkeypatch):
+    real = fitting._Run._advance
+
+    def killing(self, gradients):
+        real(self, gradients)
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    monkeypatch.setattr(fitting._Run, "_advance", killing)
+    with pytest.raises(AezipError, match="ended from outside"):
+        aezip.fit(DIGITS, tmp_path / "m.h5", arch="dense", steps=3, jobs=2)
+    load_model(tmp_path / "m.h5")
 
 
 def test_minutes_limit_the_training(tmp_path):
