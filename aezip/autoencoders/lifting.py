@@ -10,7 +10,7 @@ as the layers of `aezip.nn` do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,27 +68,24 @@ def analyse(x: Array, filters: Array) -> tuple[Bands, Callable[[Bands], tuple[Ar
     return Bands(x, high), backprop
 
 
-def synthesise(
-    bands: Bands, filters: Array
-) -> tuple[Array, Callable[[Array], tuple[Bands, Array]]]:
-    """The inverse of `analyse`; backprop gives (gradients of the bands, dfilters)."""
-    x, undo = bands.low, []
-    for level in reversed(range(len(filters))):
-        right, below, both = bands.high[level]
-        low, back_low = _join(x, right, filters[level, 1], -1)
-        up, back_up = _join(below, both, filters[level, 1], -1)
-        x, back_y = _join(low, up, filters[level, 0], -2)
-        undo.append((back_y, back_low, back_up))
+def join(
+    low: Array, details: Sequence[Array] | Array, filters: Array
+) -> tuple[Array, Callable[[Array], tuple[Array, list[Array], Array]]]:
+    """One level of the inverse of `analyse`: the image (..., 2 h, 2 w) of a low-pass band and
+    the details of its level. filters: (2 axes, STEPS, TAPS), those of the level.
 
-    def backprop(dx: Array) -> tuple[Bands, Array]:
-        dfilters, high = np.zeros_like(filters), []
-        for level, (back_y, back_low, back_up) in enumerate(reversed(undo)):
-            dlow, dup, dfilters[level, 0] = back_y(dx)
-            dx, right, by_low = back_low(dlow)
-            below, both, by_up = back_up(dup)
-            dfilters[level, 1] = by_low + by_up
-            high.append((right, below, both))
-        return Bands(dx, high), dfilters
+    backprop gives (dlow, gradients of the details, dfilters).
+    """
+    right, below, both = details
+    left, back_low = _join(low, right, filters[1], -1)
+    up, back_up = _join(below, both, filters[1], -1)
+    x, back_y = _join(left, up, filters[0], -2)
+
+    def backprop(dx: Array) -> tuple[Array, list[Array], Array]:
+        dleft, dup, by_y = back_y(dx)
+        dlow, dright, by_low = back_low(dleft)
+        dbelow, dboth, by_up = back_up(dup)
+        return dlow, [dright, dbelow, dboth], np.stack([by_y, by_low + by_up])
 
     return x, backprop
 

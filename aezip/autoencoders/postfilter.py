@@ -1,8 +1,9 @@
 """The network that takes quantisation's artefacts out of a synthesised image.
 
-Two convolutions on blocks of 2 x 2 pixels, added to the image: x + step * f(x / step). Counting
-grey levels in quantiser steps makes one small network fit all qualities. Its last kernel starts
-at zero, so that training starts at the plain transform.
+Two convolutions on blocks of 2 x 2 pixels, added to the image: x + step * f(x / step, latents).
+Counting grey levels in quantiser steps makes one small network fit all qualities. The latents of
+the finest level, one set for each block, tell where something was rounded away. The last kernel
+starts at zero, so that training starts at the plain transform.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aezip import nn
+from aezip.autoencoders.kernels import blind_to_constants, in_strips
 
 Array = NDArray[np.floating]
 Parameters = dict[str, NDArray[np.float32]]
 
 BLOCK = 2
-_REACH = 2 * BLOCK  # pixels on each side that a pixel depends on
-_STRIP = 64  # rows filtered at once: their patches stay in the cache, and memory stays small
+REACH = 2 * BLOCK  # pixels on each side that a pixel depends on
+DETAILS = 3  # latents of a block and plane: high-pass in x, in y, in both
+_CLIP = 2.0  # larger latents are taken for this
 
 
 def shapes(planes: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -27,6 +30,7 @@ def shapes(planes: int, width: int) -> dict[str, tuple[int, ...]]:
     depth = planes * BLOCK * BLOCK
     return {
         "w1": (3, 3, depth, width),
+        "latents1": (3, 3, DETAILS * planes, width),
         "b1": (width,),
         "step1": (width,),
         "w2": (3, 3, width, depth),
@@ -37,24 +41,28 @@ def shapes(planes: int, width: int) -> dict[str, tuple[int, ...]]:
 def start(planes: int, width: int, rng: np.random.Generator) -> Parameters:
     """Parameters with which `apply` changes nothing."""
     parameters = {k: np.zeros(s, np.float32) for k, s in shapes(planes, width).items()}
-    w = rng.normal(size=parameters["w1"].shape)
-    # Blind to a constant: images are bright or dark by hundreds of steps, artefacts by one.
-    w -= w.mean(axis=(0, 1), keepdims=True)
-    parameters["w1"][:] = w / np.sqrt(9 * planes * BLOCK * BLOCK)
+    for name in ("w1", "latents1"):
+        w = parameters[name]
+        w[:] = rng.normal(size=w.shape) / np.sqrt(np.prod(w.shape[:3]))
     return parameters
 
 
 def apply(
-    parameters: Parameters, x: Array, log_step: float
+    parameters: Parameters, x: Array, latents: Array, log_step: float
 ) -> tuple[Array, Callable[[Array], tuple[Array, Parameters]]]:
-    """The filtered image; x (planes, h, w) with even sides, log_step the base-2 logarithm of the
-    quantiser step. backprop gives (dx, gradients of the parameters)."""
-    p, one = parameters, x.dtype.type
+    """The filtered image; x (planes, h, w) with even sides, latents (DETAILS, planes, h / 2, w / 2)
+    whole numbers, log_step the base-2 logarithm of the quantiser step. backprop gives (dx,
+    gradients of the parameters)."""
+    p, one, count = parameters, x.dtype.type, len(x)
     step, level = one(2.0**log_step), one(log_step)
     scaled = np.ascontiguousarray(x.transpose(1, 2, 0))[None] / step
     blocks, to_image = nn.space_to_depth(scaled, BLOCK)
-    padded, unpad1 = nn.pad_edges(blocks, 1)
-    hidden, back1 = nn.conv2d(padded, p["w1"], p["b1"] + p["step1"] * level)
+    depth = blocks.shape[3]
+    clipped = np.clip(latents.reshape(-1, *latents.shape[2:]), -_CLIP, _CLIP).transpose(1, 2, 0)
+    inputs = np.concatenate([blocks, clipped[None].astype(x.dtype)], axis=3)
+    padded, unpad1 = nn.pad_edges(inputs, 1)
+    kernel = np.concatenate([blind_to_constants(p["w1"], count), p["latents1"]], axis=2)
+    hidden, back1 = nn.conv2d(padded, kernel, p["b1"] + p["step1"] * level)
     hidden, activate = nn.leaky_relu(hidden)
     padded, unpad2 = nn.pad_edges(hidden, 1)
     change, back2 = nn.conv2d(padded, p["w2"], p["b2"])
@@ -65,22 +73,21 @@ def apply(
         d: Parameters = {}
         dchange = np.ascontiguousarray(dy.transpose(1, 2, 0))[None] * step
         dhidden, d["w2"], d["b2"] = back2(to_blocks(dchange))
-        dblocks, d["w1"], d["b1"] = back1(activate(unpad2(dhidden)))
+        dinputs, dkernel, d["b1"] = back1(activate(unpad2(dhidden)))
+        d["w1"] = blind_to_constants(dkernel[:, :, :depth], count)
+        d["latents1"] = dkernel[:, :, depth:]
         d["step1"] = d["b1"] * np.float32(log_step)
-        return dy + to_image(unpad1(dblocks))[0].transpose(2, 0, 1) / step, d
+        dblocks = unpad1(dinputs)[..., :depth]
+        return dy + to_image(dblocks)[0].transpose(2, 0, 1) / step, d
 
     return y, backprop
 
 
-def apply_in_strips(parameters: Parameters, x: Array, log_step: float) -> Array:
+def apply_in_strips(parameters: Parameters, x: Array, latents: Array, log_step: float) -> Array:
     """The same image as `apply`, for whole photographs."""
-    height = x.shape[1]
-    if height <= _STRIP:
-        return apply(parameters, x, log_step)[0]
-    y = np.empty_like(x)
-    for top in range(0, height, _STRIP):
-        bottom = min(top + _STRIP, height)
-        first, last = max(top - _REACH, 0), min(bottom + _REACH, height)
-        strip = apply(parameters, x[:, first:last], log_step)[0]
-        y[:, top:bottom] = strip[:, top - first : bottom - first]
-    return y
+
+    def network(rows: slice) -> Array:
+        of_blocks = slice(rows.start // BLOCK, rows.stop // BLOCK)
+        return apply(parameters, x[:, rows], latents[:, :, of_blocks], log_step)[0]
+
+    return in_strips(network, x.shape[1], REACH)

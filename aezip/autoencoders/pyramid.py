@@ -1,22 +1,24 @@
-"""Photographs of any size: a wavelet pyramid with learned filters, one context model for all its
-latents, and a small network that removes artefacts.
+"""Photographs of any size: a wavelet pyramid with learned filters, a network that predicts each
+level's details from the coarser image, one context model for all latents, and a small network that
+removes artefacts.
 
 The transform is invertible by construction, so the analysis has no parameters of its own. It
 starts where classical coding ends (CDF 9/7, colours by the collection's principal axes), and one
-set of parameters serves every quality: the quantiser step is an input of both networks.
+set of parameters serves every quality: the quantiser step is an input of all networks.
 Grey images are the first of the three colour planes. Transparency is one more image of one plane.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aezip.autoencoders import lifting, postfilter
+from aezip.autoencoders import lifting, postfilter, prediction
 from aezip.autoencoders.base import (
     Autoencoder,
     Loss,
@@ -28,7 +30,7 @@ from aezip.autoencoders.base import (
     whole_numbers,
 )
 from aezip.autoencoders.lifting import Bands
-from aezip.entropy import context, laplace, quantise
+from aezip.entropy import context, laplace, median, quantise
 from aezip.entropy.coder import Decoder, Encoder
 from aezip.entropy.context import COLOURS, ORIENTATIONS, IntegerNetwork, Layout, Plane
 from aezip.entropy.rate import rate
@@ -51,15 +53,54 @@ _ROUNDING = np.float32(0.35)  # in training, in place of rate-distortion optimis
 _EVALUATED = (25, 50, 75, 90)  # qualities
 _TRANSFORM_FROM = 0.3  # of the training
 _SMALL_GRIDS = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}
-_RATES = {"context": 1.0, "shrink": 0.3, "gain": 0.1, "filter": 0.2, "lifting": 0.02}
+_RATES = {
+    "context": 1.0, "prediction": 0.6, "shrink": 0.3, "gain": 0.1, "filter": 0.2, "lifting": 0.02,
+}  # fmt: skip
+_FIRST = {"context", "prediction"}
 _COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96
 
 layout = lru_cache(maxsize=2)(context.layout)
 
 
+@dataclass(frozen=True)
+class _Rounded:
+    """The bands of one level that are quantised together, as training sees them: all arrays
+    (orientations, colours, h, w)."""
+
+    level: int
+    orientations: range
+    steps: Array  # (orientations, colours, 1, 1), in grey levels
+    scaled: Array  # latents in steps
+    q: Array  # rounded
+    value: Array  # what is decoded from them
+
+    @property
+    def decoded(self) -> Array:
+        return self.value * self.steps
+
+    def planes(self, where: Layout) -> Iterator[tuple[tuple[int, int], Plane]]:
+        """The planes of a layout that are in it, and where: (index, plane)."""
+        for plane in where.planes:
+            if plane.level == self.level and plane.orientation in self.orientations:
+                yield (plane.orientation - self.orientations.start, plane.colour), plane
+
+    def backprop(self, by_decoded: Array, by_rate: Array, d: Parameters) -> Array:
+        """The gradient by the bands; those by gain and shrink go into `d`."""
+        by_scaled = by_decoded * self.steps + by_rate
+        key = self.level - 1, slice(self.orientations.start, self.orientations.stop)
+        colours = slice(self.q.shape[1])
+        signed = np.sign(self.q) * by_decoded * self.steps
+        ones = np.abs(self.q) == 1
+        d["shrink"][(*key, colours, 0)] = -(signed * ones).sum(axis=(2, 3))
+        d["shrink"][(*key, colours, 1)] = -(signed * ~ones).sum(axis=(2, 3))
+        by_step = by_decoded * self.decoded - by_scaled * self.scaled
+        d["gain"][(*key, colours)] = by_step.sum(axis=(2, 3)) * np.float32(laplace.LN2)
+        return by_scaled / self.steps
+
+
 class Pyramid(Autoencoder):
-    """config: levels, hidden (width of the context network), filter (of the post-filter), quality
-    (that `compress` uses unless told otherwise)."""
+    """config: levels, hidden (width of the context network), prediction and filter (widths of the
+    other two), quality (that `compress` uses unless told otherwise)."""
 
     arch = "pyramid"
     default_quality = 75
@@ -68,7 +109,7 @@ class Pyramid(Autoencoder):
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
-        config = {"levels": 5, "hidden": 32, "filter": 32, "quality": quality}
+        config = {"levels": 5, "hidden": 32, "prediction": 16, "filter": 32, "quality": quality}
         parameters = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
         parameters["colour"][:] = _principal_colours(images)
         parameters["lifting"][:] = lifting.start(config["levels"])
@@ -77,23 +118,30 @@ class Pyramid(Autoencoder):
                 size = 0.02 if name == "w3" else np.sqrt(2 / shape[0])
                 parameters["context." + name][:] = rng.normal(size=shape) * size
         parameters["context.b3"][:] = (0, -1, 1, 0.6)
+        predictor = prediction.start(COLOURS, config["levels"], config["prediction"], rng)
+        for name, value in predictor.items():
+            parameters["prediction." + name][:] = value
         for name, value in postfilter.start(COLOURS, config["filter"], rng).items():
             parameters["filter." + name][:] = value
         return cls(config, parameters)
 
     @classmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
-        levels, hidden, width, _ = whole_numbers(
-            config, levels=8, hidden=256, filter=256, quality=100
+        levels, hidden, predictor, width, _ = whole_numbers(
+            config, levels=8, hidden=256, prediction=256, filter=256, quality=100
         )
         bands = (levels, ORIENTATIONS, COLOURS)
+        parts = {
+            "context": context.shape_of(hidden, levels),
+            "prediction": prediction.shapes(COLOURS, levels, predictor),
+            "filter": postfilter.shapes(COLOURS, width),
+        }
         return {
             "colour": (COLOURS, COLOURS),
             "lifting": (levels, 2, lifting.STEPS, lifting.TAPS),
             "gain": bands,
             "shrink": (*bands, 2),
-            **{"context." + k: s for k, s in context.shape_of(hidden, levels).items()},
-            **{"filter." + k: s for k, s in postfilter.shapes(COLOURS, width).items()},
+            **{f"{part}.{k}": s for part, shapes in parts.items() for k, s in shapes.items()},
         }
 
     @classmethod
@@ -112,8 +160,13 @@ class Pyramid(Autoencoder):
     def rates(self, progress: float) -> Callable[[str], float]:
         scale = 0.5 * (1 + np.cos(np.pi * min(progress, 1))) * 5e-3 + 1e-6
         # A context model that knows nothing yet would teach the transform nonsense.
-        rates = _RATES if progress >= _TRANSFORM_FROM else {"context": _RATES["context"]}
-        return lambda name: scale * rates.get(name.partition(".")[0], 0.0)
+        trained = _RATES if progress >= _TRANSFORM_FROM else _FIRST
+
+        def rate_of(name: str) -> float:
+            part = name.partition(".")[0]
+            return scale * _RATES.get(part, 0.0) if part in trained else 0.0
+
+        return rate_of
 
     def sample_loss(
         self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
@@ -151,26 +204,33 @@ class Pyramid(Autoencoder):
         planes = self._to_planes(pixels)[0]
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
         bands, back_analysis = lifting.analyse(planes, p["lifting"])
-        steps = self._band_steps(log)
         buffer, unrounded = np.zeros((2, where.size), np.float32)
-        decoded, kept = _empty_like(bands), []
-        for plane in where.planes:
-            key = _key(plane)
-            scaled = _band(bands, plane)[plane.colour] / steps[key]
-            q = np.copysign(np.floor(np.abs(scaled) + _ROUNDING), scaled)
-            where.view(buffer, plane)[:] = q
-            where.view(unrounded, plane)[:] = scaled
-            value = q - _shrink(q, p["shrink"][key])
-            _band(decoded, plane)[plane.colour] = value * steps[key]
-            kept.append((scaled, q, value))
+
+        def put(group: _Rounded) -> None:
+            for at, plane in group.planes(where):
+                q = group.q[at]
+                known = median.expected(q) if plane.orientation == 0 else np.float32(0)
+                where.view(buffer, plane)[:] = q - known
+                where.view(unrounded, plane)[:] = group.scaled[at] - known
+
+        low = self._round(bands.low[None], self.config["levels"], range(1), log)
+        put(low)
+        image, details, undo = low.decoded[0], [], []
+        for level in range(self.config["levels"], 0, -1):
+            expected, back_prediction = self._predict(image, level, log)
+            residual = np.stack(bands.high[level - 1]) - expected
+            group = self._round(residual, level, range(1, ORIENTATIONS), log)
+            put(group)
+            details.append(group)
+            taps = p["lifting"][level - 1]
+            image, back_join = lifting.join(image, group.decoded + expected, taps)
+            undo.append((back_join, back_prediction))
         bits, back_rate = rate(
             _section(p, "context"), where, buffer, log, sample, unrounded if filtered else None
         )
-        synthesised, back_synthesis = lifting.synthesise(decoded, p["lifting"])
-        result = synthesised
         if filtered:
-            result, back_filter = self._filter(synthesised, log)
-        error = result - planes
+            image, back_filter = self._filter(image, details[-1].q, log)
+        error = image - planes
         squared_error = float(np.vdot(error, error))
         worth = LAGRANGIAN / step**2
         pixel_count = planes[0].size
@@ -181,28 +241,48 @@ class Pyramid(Autoencoder):
 
         by_latent, d_context = back_rate()
         d: Parameters = {"context." + k: v for k, v in d_context.items()}
-        derror = error * (2 * worth)
+
+        def add(name: str, gradients: Parameters) -> None:
+            for key, value in gradients.items():
+                d[f"{name}.{key}"] = d.get(f"{name}.{key}", 0) + value
+
+        for group, (_, back_prediction) in zip(details, undo, strict=True):
+            add("prediction", back_prediction(-_slope(group.scaled) / group.steps))
         if filtered:
-            derror, d_filter = back_filter(derror)
-            d.update({"filter." + k: v for k, v in d_filter.items()})
-            d_decoded, d["lifting"] = back_synthesis(derror)
-            d["gain"], d["shrink"] = np.zeros_like(p["gain"]), np.zeros_like(p["shrink"])
-            d_bands = _empty_like(bands)
-            for plane, (scaled, q, value) in zip(where.planes, kept, strict=True):
-                key = _key(plane)
-                by_value = _band(d_decoded, plane)[plane.colour]
-                by_scaled = by_value * steps[key] + where.view(by_latent, plane)
-                _band(d_bands, plane)[plane.colour] = by_scaled / steps[key]
-                signed = np.sign(q) * by_value * steps[key]
-                ones = np.abs(q) == 1
-                d["shrink"][key] = -signed[ones].sum(), -signed[~ones].sum()
-                by_step = np.vdot(by_value, value) - np.vdot(by_scaled, scaled) / steps[key]
-                d["gain"][key] = by_step * steps[key] * np.float32(laplace.LN2)
+            dimage, d_filter = back_filter(error * (2 * worth))
+            add("filter", d_filter)
+            for name in ("lifting", "gain", "shrink"):
+                d[name] = np.zeros_like(p[name])
+
+            def back_group(group: _Rounded, by_decoded: Array) -> Array:
+                by_rate = np.empty_like(group.q)
+                for at, plane in group.planes(where):
+                    by_rate[at] = where.view(by_latent, plane)
+                return group.backprop(by_decoded, by_rate, d)
+
+            high = []
+            for group, (back_join, _) in zip(reversed(details), reversed(undo), strict=True):
+                dimage, ddetails, dtaps = back_join(dimage)
+                d["lifting"][group.level - 1] = dtaps
+                high.append(tuple(back_group(group, np.stack(ddetails))))
+            d_bands = Bands(back_group(low, dimage[None])[0], high)
             d["lifting"] += back_analysis(d_bands)[1]
         # The finest steps take ten times the bits of the coarsest; each should be heard.
         weight = np.float32(1 / np.sqrt(max(bits, 1) * pixel_count))
         loss.gradients = {k: v * weight for k, v in d.items()}
         return loss
+
+    def _round(self, bands: Array, level: int, orientations: range, log: int) -> _Rounded:
+        """Latents of bands (orientations, colours, h, w) as training rounds them."""
+        key = level - 1, slice(orientations.start, orientations.stop), slice(bands.shape[1])
+        steps = self._band_steps(log)[key][..., None, None]
+        shrink = self.parameters["shrink"][key]
+        scaled = bands / steps
+        # Differences between neighbours are coded of the low-pass band: a dead zone saves nothing.
+        rounding = _ROUNDING if orientations.start else np.float32(0.5)
+        q = np.copysign(np.floor(np.abs(scaled) + rounding), scaled)
+        value = q - _shrink(q, shrink)
+        return _Rounded(level, orientations, steps, scaled, q, value)
 
     def finest_grids(self) -> dict[str, int]:
         exact = context.finest_grids(_section(self.parameters, "context"))
@@ -216,20 +296,37 @@ class Pyramid(Autoencoder):
         return [self._encode(pixels, log_step(quality)) for pixels in images]
 
     def _encode(self, pixels: Pixels, log: int) -> bytes:
-        network, encoder = self._network, Encoder()
-        steps = self._band_steps(log)
-        worth = LAGRANGIAN / step_size(log) ** 2
+        encoder = Encoder()
         for planes in self._to_planes(pixels):
             where = layout(*planes.shape[1:], self.config["levels"], len(planes))
-            scaled = np.zeros(where.size, np.float32)
-            for colour in range(len(planes)):
-                bands, _ = lifting.analyse(planes[colour], self.parameters["lifting"])
-                for plane in where.of_colour(colour):
-                    where.view(scaled, plane)[:] = _band(bands, plane) / steps[_key(plane)]
-            values = np.array([worth * steps[_key(x)] ** 2 for x in where.planes], np.float32)
-            buffer = quantise.optimise(network, where, scaled, log, values)
-            context.encode(network, where, buffer, log, encoder)
+            buffer = self._latents(planes, where, log)
+            context.encode(self._network, where, buffer, log, encoder)
         return encoder.finish()
+
+    def _latents(self, planes: Array, where: Layout, log: int) -> NDArray[np.int32]:
+        """The integers to code for colour planes: the layout's flat buffer."""
+        steps = self._band_steps(log)
+        worth = LAGRANGIAN / step_size(log) ** 2
+        values = np.array([worth * steps[_key(x)] ** 2 for x in where.planes], np.float32)
+        bands = [lifting.analyse(x, self.parameters["lifting"])[0] for x in planes]
+        scaled = np.zeros(where.size, np.float32)
+        buffer = np.zeros(where.size, np.int32)
+
+        def choose(group: range, expected: Array | None) -> None:
+            for number in group:
+                plane = where.planes[number]
+                band = _band(bands[plane.colour], plane)
+                if expected is None:
+                    q = np.rint(band / steps[_key(plane)])
+                    where.view(buffer, plane)[:] = q - median.expected(q)
+                else:
+                    band = band - expected[plane.orientation - 1, plane.colour]
+                    where.view(scaled, plane)[:] = band / steps[_key(plane)]
+            if expected is not None:
+                quantise.optimise(self._network, where, buffer, scaled, log, values, group)
+
+        self._join_levels(where, buffer, log, choose)
+        return buffer
 
     def decode(
         self, payloads: Sequence[bytes], shape: tuple[int, int, int], quality: int
@@ -244,40 +341,80 @@ class Pyramid(Autoencoder):
         for count in _GROUPS[channels]:
             where = layout(*size, self.config["levels"], count)
             buffer = context.decode(self._network, where, log, decoder)
-            images.append(self._synthesise(where, buffer, log)[:, :height, :width])
+            planes = self._join_levels(where, buffer, log)
+            finest = np.stack([where.view(buffer, where.planes[i]) for i in where.bands(1)[-1]])
+            finest = finest.reshape(ORIENTATIONS - 1, count, *finest.shape[1:])
+            planes = self._filter(planes, finest, log, strips=True)[0]
+            images.append(planes[:, :height, :width])
         return self._to_pixels(images)
 
-    def _synthesise(self, where: Layout, buffer: NDArray[np.int32], log: int) -> Array:
-        """The colour planes (planes, h, w) float32 of an image's latents."""
-        steps, images = self._band_steps(log), []
-        for colour in range(1 + max(x.colour for x in where.planes)):
-            bands = {}
-            for plane in where.of_colour(colour):
-                q = where.view(buffer, plane).astype(np.float32)
-                q -= _shrink(q, self.parameters["shrink"][_key(plane)])
-                bands[plane.level, plane.orientation] = q * steps[_key(plane)]
-            levels = range(1, self.config["levels"] + 1)
-            high = [(bands[x, 1], bands[x, 2], bands[x, 3]) for x in levels]
-            whole = Bands(bands[self.config["levels"], 0], high)
-            images.append(lifting.synthesise(whole, self.parameters["lifting"])[0])
-        return self._filter(np.stack(images), log, in_strips=True)[0]
+    def _join_levels(
+        self,
+        where: Layout,
+        buffer: NDArray[np.int32],
+        log: int,
+        choose: Callable[[range, Array | None], None] | None = None,
+    ) -> Array:
+        """The colour planes (planes, h, w) float32 of an image's latents, not yet filtered.
+
+        choose: an encoder's: called with a group of planes and what is predicted for them, it sets
+        their latents in the buffer, which are decoded only then.
+        """
+        steps, shrink = self._band_steps(log), self.parameters["shrink"]
+        image = np.empty(0, np.float32)
+        for level in range(self.config["levels"], 0, -1):
+            for group in where.bands(level):
+                low = where.planes[group.start].orientation == 0
+                expected = None if low else self._predict(image, level, log, strips=True)[0]
+                if choose is not None:
+                    choose(group, expected)
+                values = []
+                for number in group:
+                    plane = where.planes[number]
+                    latents = where.view(buffer, plane)
+                    q = (median.restore(latents) if low else latents).astype(np.float32)
+                    q -= _shrink(q, shrink[_key(plane)])
+                    q *= steps[_key(plane)]
+                    values.append(q)
+                if expected is None:
+                    image = np.stack(values)
+                    continue
+                details = np.stack(values).reshape(expected.shape)
+                details += expected
+                taps = self.parameters["lifting"][level - 1]
+                # Colour by colour: it takes several times the memory of what it joins.
+                image = np.stack(
+                    [lifting.join(image[c], details[:, c], taps)[0] for c in range(len(image))]
+                )
+        return image
+
+    def _predict(
+        self, image: Array, level: int, log: int, strips: bool = False
+    ) -> tuple[Array, Callable[[Array], Parameters]]:
+        """Of the details of a level, (3, planes, h, w), from its low-pass image (planes, h, w).
+        In strips it takes little memory, and has no backprop."""
+        parameters, count, octaves = _section(self.parameters, "prediction"), len(image), log / 32
+        image = _with_all_colours(image)
+        if strips:
+            expected = prediction.apply_in_strips(parameters, image, level, octaves)
+            return expected[:, :count], _for_decoding
+        expected, back = prediction.apply(parameters, image, level, octaves)
+        return expected[:, :count], lambda d: back(_with_all_colours(d, axis=1))
 
     def _filter(
-        self, planes: Array, log: int, in_strips: bool = False
+        self, planes: Array, latents: Array, log: int, strips: bool = False
     ) -> tuple[Array, Callable[[Array], tuple[Array, Parameters]]]:
-        parameters, count = _section(self.parameters, "filter"), len(planes)
-        if count < COLOURS:
-            missing = np.zeros((COLOURS - count, *planes.shape[1:]), planes.dtype)
-            planes = np.concatenate([planes, missing])
-        octaves = log / 32
-        if in_strips:
-            return postfilter.apply_in_strips(parameters, planes, octaves)[:count], _no_backprop
-        result, back = postfilter.apply(parameters, planes, octaves)
+        """The planes (planes, h, w) without artefacts, given the latents of the finest level
+        (3, planes, h / 2, w / 2). In strips it takes little memory, and has no backprop."""
+        parameters, count, octaves = _section(self.parameters, "filter"), len(planes), log / 32
+        planes, latents = _with_all_colours(planes), _with_all_colours(latents, axis=1)
+        if strips:
+            result = postfilter.apply_in_strips(parameters, planes, latents, octaves)
+            return result[:count], _for_decoding
+        result, back = postfilter.apply(parameters, planes, latents, octaves)
 
         def backprop(d: Array) -> tuple[Array, Parameters]:
-            whole = np.zeros_like(result)
-            whole[:count] = d
-            dplanes, dparameters = back(whole)
+            dplanes, dparameters = back(_with_all_colours(d))
             return dplanes[:count], dparameters
 
         return result[:count], backprop
@@ -360,16 +497,26 @@ def _band(bands: Bands, plane: Plane) -> Array:
     return bands.high[plane.level - 1][plane.orientation - 1]
 
 
-def _empty_like(bands: Bands) -> Bands:
-    high = [(np.empty_like(a), np.empty_like(b), np.empty_like(c)) for a, b, c in bands.high]
-    return Bands(np.empty_like(bands.low), high)
+def _with_all_colours(planes: Array, axis: int = 0) -> Array:
+    """Planes with planes of zeros for the colours that a grey image lacks."""
+    lacking = COLOURS - planes.shape[axis]
+    if not lacking:
+        return planes
+    return np.pad(planes, [(0, lacking * (i == axis)) for i in range(planes.ndim)])
 
 
 def _shrink(q: Array, by: Array) -> Array:
     """What to take off latents so that each stands at the middle of what was rounded to it:
-    `by` (2,) for a magnitude of one and for all others."""
+    `by` (..., 2) for a magnitude of one and for all others; q has two axes more."""
+    one, more = by[..., 0, None, None], by[..., 1, None, None]
     magnitude = np.abs(q)
-    return np.sign(q) * np.where(magnitude == 1, by[0], by[1])
+    return np.sign(q) * np.where(magnitude == 1, one, more)
+
+
+def _slope(residual: Array) -> Array:
+    """By residuals in steps, the derivative of about the bits that they take, log2(1 + r^2) / 2:
+    what the prediction is trained on. The context network's own rate is known of a sample only."""
+    return residual / ((1 + residual * residual) * np.float32(laplace.LN2))
 
 
 def _section(parameters: Parameters, name: str) -> Parameters:
@@ -377,5 +524,5 @@ def _section(parameters: Parameters, name: str) -> Parameters:
     return {k[len(start) :]: v for k, v in parameters.items() if k.startswith(start)}
 
 
-def _no_backprop(d: Array) -> tuple[Array, Parameters]:
-    raise NotImplementedError("strips are for decoding")
+def _for_decoding(d: Array) -> Any:
+    raise NotImplementedError("what is evaluated in strips is not trained")

@@ -102,6 +102,18 @@ class Layout:
         """The planes of one colour."""
         return [plane for plane in self.planes if plane.colour == colour]
 
+    def of_planes(self, planes: range) -> NDArray[np.intp]:
+        """The latents of some planes, by their numbers in decoding order."""
+        return np.flatnonzero((self.plane_of >= planes.start) & (self.plane_of < planes.stop))
+
+    def bands(self, level: int) -> list[range]:
+        """The planes of a level in the groups in which they are quantised: its low-pass band if
+        it has one, then its details."""
+        numbers = [i for i, plane in enumerate(self.planes) if plane.level == level]
+        low = sum(self.planes[i].orientation == 0 for i in numbers)
+        first, middle, last = numbers[0], numbers[0] + low, numbers[-1] + 1
+        return [range(first, middle), range(middle, last)] if low else [range(first, last)]
+
     def inputs(self, part: slice | Integers) -> Integers:
         """Buffer indices of the neighbours of some latents: (n, NEIGHBOURS) int32."""
         plane = self.plane_of[part]
@@ -333,19 +345,27 @@ def finest_grids(parameters: Parameters) -> dict[str, int]:
     return grids
 
 
-def is_active(where: Layout, buffer: NDArray) -> NDArray[np.bool_]:
-    """For each latent in decoding order, whether any neighbour is not zero."""
+def is_active(
+    where: Layout, buffer: NDArray, planes: range | None = None
+) -> NDArray[np.bool_]:
+    """Whether any neighbour is not zero, for each latent in decoding order; of some `planes`
+    where they are given."""
     present = buffer != 0
     near = np.zeros(where.size, bool)
     by_square = np.zeros(where.size, bool)
+    planes = planes or range(len(where.planes))
+    levels = {where.planes[number].level for number in planes}
     for plane in where.planes:
+        if plane.level not in levels and plane.level - 1 not in levels:
+            continue
         # Offsets of up to MARGIN rows stay inside the buffer: every plane has its margin.
         start, stop = plane.start, plane.start + plane.height * plane.stride
         target = by_square[start:stop]
         for dy, dx in SQUARE:
             shift = dy * plane.stride + dx
             target |= present[start + shift : stop + shift]
-    for number, plane in enumerate(where.planes):
+    for number in planes:
+        plane = where.planes[number]
         start, stop = plane.start, plane.start + plane.height * plane.stride
         target = near[start:stop]
         for shift in where.offsets[number][: len(OWN)]:
@@ -354,13 +374,21 @@ def is_active(where: Layout, buffer: NDArray) -> NDArray[np.bool_]:
             # The middle of each square; a plane of zeros has no squares set either.
             shift = where.offsets[number][len(OWN) + group * len(SQUARE) + len(SQUARE) // 2]
             target |= by_square[start + shift : stop + shift]
-    return near[where.position] | by_square[where.parent]
+    if len(planes) == len(where.planes):
+        return near[where.position] | by_square[where.parent]
+    latents = where.of_planes(planes)
+    return near[where.position[latents]] | by_square[where.parent[latents]]
 
 
 def predict(
-    network: IntegerNetwork, where: Layout, buffer: Integers, log_step: int
-) -> Iterator[tuple[slice, laplace.Rows]]:
-    """The distributions of all latents, a part of the decoding order at a time.
+    network: IntegerNetwork,
+    where: Layout,
+    buffer: Integers,
+    log_step: int,
+    planes: range | None = None,
+) -> Iterator[tuple[slice | Integers, laplace.Rows]]:
+    """The distributions of all latents, or of those of some planes, a part of the decoding order
+    at a time.
 
     buffer: (where.size,) int32, the latents, zeros elsewhere. It is read as each part is asked
     for, so a latent changed meanwhile changes what later parts are predicted from; one that was
@@ -368,16 +396,23 @@ def predict(
     """
     bias = network.bias(where.planes, log_step)
     quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
-    active = is_active(where, buffer)
+    active = is_active(where, buffer, planes)
     present = buffer != 0
     features = np.zeros((where.size, 2), np.float32)
     features[present] = integer_features(buffer[present])
-    for part in _parts(where.bounds):
+    if planes is None:
+        parts: Iterator[tuple[slice, slice | Integers]] = ((x, x) for x in _parts(where.bounds))
+    else:
+        latents = where.of_planes(planes)
+        starts = range(0, len(latents), _CHUNK)
+        parts = ((slice(x, x + _CHUNK), latents[x : x + _CHUNK]) for x in starts)
+    for of_active, part in parts:
         plane = where.plane_of[part]
         grid = laplace.GridParameters(*(p[plane] for p in quiet))
-        some = np.flatnonzero(active[part])
+        some = np.flatnonzero(active[of_active])
         if len(some):
-            result = network(gather(features, where.inputs(some + part.start)), bias[plane[some]])
+            inputs = where.inputs(some + part.start if isinstance(part, slice) else part[some])
+            result = network(gather(features, inputs), bias[plane[some]])
             for target, values in zip(grid, result, strict=True):
                 target[some] = values
         yield part, laplace.frequency_rows(grid)
@@ -402,11 +437,13 @@ def encode(
     network: IntegerNetwork, where: Layout, buffer: Integers, log_step: int, encoder: Encoder
 ) -> None:
     """Code all latents of an image; `buffer` (where.size,) int32 holds them, zeros elsewhere."""
+    done = 0
     for part, rows in predict(network, where, buffer, log_step):
         values = buffer[where.position[part]]
-        order = np.arange(part.start, part.start + len(values))
+        order = np.arange(done, done + len(values))
         steps = np.searchsorted(where.bounds, order, side="right")
         encoder.encode_steps(values, rows, steps)
+        done += len(values)
 
 
 def gather(features: Array, index: Integers) -> Array:

@@ -31,17 +31,23 @@ def nearest(scaled: NDArray[np.floating]) -> NDArray[np.int32]:
 def optimise(
     network: IntegerNetwork,
     where: Layout,
+    buffer: NDArray[np.int32],
     scaled: NDArray[np.float32],
     log_step: int,
     value_of_distortion: NDArray[np.float32],
-) -> NDArray[np.int32]:
-    """The integers to code for an image: (where.size,) int32.
+    planes: range,
+) -> None:
+    """Set the latents of some planes in an image's buffer to the integers to code.
 
-    scaled: (where.size,) latents in steps of their quantiser. value_of_distortion: (planes,)
-    bits that a squared error of one step is worth, lambda times the squared step.
+    buffer: (where.size,) the latents; those that `planes` are predicted from are known, those of
+    `planes` themselves are set. scaled: (where.size,) latents in steps of their quantiser.
+    value_of_distortion: (all planes,) bits that a squared error of one step is worth, lambda times
+    the squared step.
     """
-    buffer = nearest(scaled)
-    for part, rows in context.predict(network, where, buffer, log_step):
+    for number in planes:
+        plane = where.planes[number]
+        where.view(buffer, plane)[:] = nearest(where.view(scaled, plane))
+    for part, rows in context.predict(network, where, buffer, log_step, planes):
         position = where.position[part]
         some = np.flatnonzero(buffer[position])
         if not len(some):
@@ -61,4 +67,3 @@ def optimise(
             better = found < least
             best, least = np.where(better, candidate, best), np.minimum(found, least)
         buffer[position] = best
-    return buffer

@@ -57,11 +57,13 @@ def conv2d(
     *,
     stride: Pair = (1, 1),
     padding: Padding = ((0, 0), (0, 0)),
+    of_data: bool = False,
 ) -> tuple[Array, Backprop]:
     """Convolution (the networks' kind: no flip), as one matrix product over all windows.
 
     x: (n, h, w, inputs), w: (kernel h, kernel w, inputs, outputs), b: (outputs,) or None.
-    padding: zeros ((above, below), (left, right)).
+    padding: zeros ((above, below), (left, right)). of_data: x is data, whose gradient nobody
+    wants; it is a third of the work, and dx is then None.
     Returns (n, rows, columns, outputs); backprop gives (dx, dw, db).
     Raises ValueError where the shapes do not fit.
     """
@@ -81,12 +83,15 @@ def conv2d(
     if b is not None:
         y += b
 
-    def backprop(dy: Array) -> tuple[Array, Array, Array | None]:
+    def backprop(dy: Array) -> tuple[Array | None, Array, Array | None]:
         flat = dy.reshape(-1, w.shape[3])
         dw = (patches.T @ flat).reshape(w.shape)
+        db = None if b is None else flat.sum(axis=0)
+        if of_data:
+            return None, dw, db
         dpatches = (flat @ matrix.T).reshape(n, rows, columns, *w.shape[:3])
         dx = _crop(_overlap(dpatches, padded.shape, stride), padding)
-        return dx, dw, None if b is None else flat.sum(axis=0)
+        return dx, dw, db
 
     return y.reshape(n, rows, columns, w.shape[3]), backprop
 

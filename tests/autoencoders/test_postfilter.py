@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from gradients import check_gradients
@@ -24,17 +26,26 @@ def image(height: int, width: int, dtype=np.float64) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(PLANES, height, width)).astype(dtype) * 20
 
 
+def latents(height: int, width: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    return rng.integers(-4, 5, size=(postfilter.DETAILS, PLANES, height // 2, width // 2))
+
+
+def apply(p: dict, x: np.ndarray, log_step: float):
+    return postfilter.apply(p, x, latents(*x.shape[1:]), log_step)
+
+
 @pytest.mark.parametrize("log_step", [1.0, 4.3, 8.0])
 def test_starts_as_the_identity(log_step):
     p = postfilter.start(PLANES, 32, np.random.default_rng(0))
     assert {k: v.shape for k, v in p.items()} == postfilter.shapes(PLANES, 32)
     assert {v.dtype for v in p.values()} == {np.dtype(np.float32)}
     x = image(6, 8, np.float32)
-    y, _ = postfilter.apply(p, x, log_step)
+    y, _ = apply(p, x, log_step)
     assert y.dtype == np.float32
     np.testing.assert_array_equal(y, x)
     # It is not stuck there: the last kernel has a gradient.
-    assert abs(postfilter.apply(p, x, log_step)[1](x)[1]["w2"]).max() > 0.1
+    assert abs(apply(p, x, log_step)[1](x)[1]["w2"]).max() > 0.1
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 6), (4, 6)])
@@ -44,7 +55,7 @@ def test_gradients(height, width, log_step):
     names = list(p)
 
     def layer(x, *values):
-        y, backprop = postfilter.apply(dict(zip(names, values, strict=True)), x, log_step)
+        y, backprop = apply(dict(zip(names, values, strict=True)), x, log_step)
 
         def in_order(dy):
             dx, d = backprop(dy)
@@ -60,22 +71,38 @@ def test_grey_levels_are_counted_in_steps():
     p = parameters()
     p["step1"][:] = 0
     x = image(8, 10)
-    y, _ = postfilter.apply(p, x, 2.0)
-    twice, _ = postfilter.apply(p, 2 * x, 3.0)
+    y, _ = apply(p, x, 2.0)
+    twice, _ = apply(p, 2 * x, 3.0)
     np.testing.assert_allclose(twice, 2 * y, rtol=1e-12)
     assert abs(y - x).max() > 1
     p["step1"][:] = 0.3
-    assert abs(postfilter.apply(p, 2 * x, 3.0)[0] - 2 * postfilter.apply(p, x, 2.0)[0]).max() > 0.1
+    assert abs(apply(p, 2 * x, 3.0)[0] - 2 * apply(p, x, 2.0)[0]).max() > 0.1
 
 
-@pytest.mark.parametrize("value", [-300.0, 0.0, 77.0])
-def test_constant_images_pass_before_the_first_kernel_is_trained(value):
-    """Whatever the second has learnt meanwhile; also at the borders."""
-    p = parameters(trained=False)
-    p["w2"][:] = np.random.default_rng(2).normal(size=p["w2"].shape)
-    x = np.full((PLANES, 8, 12), value) * np.array([1, -0.5, 0.1]).reshape(3, 1, 1)
-    np.testing.assert_allclose(postfilter.apply(p, x, 1.0)[0], x, atol=1e-4)
-    assert abs(postfilter.apply(p, image(8, 12), 1.0)[0] - image(8, 12)).max() > 1
+@pytest.mark.parametrize("value", [-300.0, 77.0])
+def test_how_bright_an_image_is_makes_no_difference(value):
+    """Whatever has been learnt; also at the borders."""
+    p, x = parameters(), image(8, 12)
+    light = value * np.array([1, -0.5, 0.1]).reshape(3, 1, 1)
+    expected, _ = apply(p, x, 1.0)
+    np.testing.assert_allclose(apply(p, x + light, 1.0)[0] - light, expected, atol=1e-9)
+    assert abs(expected - x).max() > 1
+
+
+def test_large_latents_count_as_two_and_the_others_as_they_are():
+    p, x = parameters(), image(8, 12)
+    few = np.zeros((postfilter.DETAILS, PLANES, 4, 6), int)
+    found = []
+    for value in (-9, -2, -1, 0, 1, 2, 9):
+        few[1, 2, 1, 3] = value
+        found.append(postfilter.apply(p, x, few, 1.0)[0])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[-1], found[-2])
+    for a, b in pairwise(found[1:6]):
+        assert abs(a - b).max() > 1e-3
+    # It reaches the block's neighbours, and theirs, and no farther.
+    changed = abs(found[2] - found[4]).max(axis=0) > 0
+    assert changed[:8, 2:12].any() and not changed[:, :2].any()
 
 
 @pytest.mark.parametrize("height", [2, 62, 64, 66, 68, 70, 128, 130, 200, 480])
@@ -84,8 +111,8 @@ def test_strips_make_the_whole_image(height):
     x = photograph("drum")[:height, :34].transpose(2, 0, 1).astype(np.float32) - 128
     assert x.shape[1] == height
     p = parameters(width=16, dtype=np.float32)
-    whole, _ = postfilter.apply(p, x, 4.0)
-    strips = postfilter.apply_in_strips(p, x, 4.0)
+    whole, _ = apply(p, x, 4.0)
+    strips = postfilter.apply_in_strips(p, x, latents(*x.shape[1:]), 4.0)
     assert strips.dtype == np.float32
     assert abs(whole - x).max() > 10
     assert abs(strips - whole).max() < 1e-4

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from samples import digits, photograph, random_parameters
 
 from aezip import nn
-from aezip.autoencoders import Pyramid, lifting, postfilter
+from aezip.autoencoders import Pyramid, lifting, postfilter, prediction
 from aezip.autoencoders.base import log_step, step_size
 from aezip.autoencoders.pyramid import LAGRANGIAN, layout
-from aezip.entropy import context, quantise
+from aezip.entropy import context, median, quantise
 from aezip.entropy.coder import Decoder
 from aezip.entropy.rate import rate
 from aezip.errors import ArchiveError, ModelError
 
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-CONFIG = {"levels": 2, "hidden": 4, "filter": 5, "quality": 75}
+CONFIG = {"levels": 2, "hidden": 4, "prediction": 3, "filter": 5, "quality": 75}
 
 
 @cache
@@ -32,8 +32,8 @@ def started() -> Pyramid:
 
 
 @cache
-def small(seed: int = 0, filtering: bool = True) -> Pyramid:
-    """Of few parameters, none of them at zero (but for the filter's last, unless `filtering`)."""
+def small(seed: int = 0, plain: bool = False) -> Pyramid:
+    """Of few parameters, none of them at zero; `plain`: it predicts nothing and filters nothing."""
     rng = np.random.default_rng(seed)
     p = {k: rng.normal(scale=0.1, size=s) for k, s in Pyramid.shapes(CONFIG).items()}
     p["colour"] = started().parameters["colour"]
@@ -42,8 +42,11 @@ def small(seed: int = 0, filtering: bool = True) -> Pyramid:
     p["context.w3"] = p["context.w3"] * 0.1
     p["context.b3"][:] = 0, 0, 1.5, 0.5
     p["filter.w1"] = postfilter.start(3, 5, rng)["w1"]
-    if not filtering:
-        p["filter.w2"], p["filter.b2"] = 0 * p["filter.w2"], 0 * p["filter.b2"]
+    for name, value in prediction.start(3, 2, 3, rng).items():
+        if value.any():
+            p["prediction." + name] = value
+    if plain:
+        p |= {k: 0 * p[k] for k in ("filter.w2", "filter.b2", "prediction.w3")}
     pyramid = Pyramid(CONFIG, {k: np.asarray(v, np.float32) for k, v in p.items()})
     pyramid.grids = pyramid.finest_grids()
     return pyramid
@@ -151,16 +154,28 @@ def test_decoding_step_by_step(quality):
     where = layout(72, 32, 2, 3)
     latents = context.decode(pyramid._network, where, log, Decoder(payload))
     bands, _ = lifting.analyse(np.zeros((3, 72, 32)), p["lifting"])  # of the right shapes
+    finest = np.zeros((3, 3, 36, 16))
     for plane in where.planes:
         q = where.view(latents, plane).astype(np.float64)
+        if plane.orientation == 0:
+            q = median.restore(where.view(latents, plane)).astype(np.float64)
+        if plane.level == 1:
+            finest[plane.orientation - 1, plane.colour] = q
         one, more = p["shrink"][plane.level - 1, plane.orientation, plane.colour]
         q[q > 1] -= more
         q[q < -1] += more
         q = np.where(abs(q) == 1, q * (1 - one), q)
         band_of(bands, plane)[:] = q * steps_of(pyramid, plane, log)
-    planes, _ = lifting.synthesise(bands, p["lifting"])
+    octaves = np.log2(step_size(log))
+    planes = bands.low
+    for level in (2, 1):
+        of_prediction = {k[11:]: v for k, v in p.items() if k.startswith("prediction.")}
+        expected, _ = prediction.apply(of_prediction, planes, level, octaves)
+        assert abs(expected).max() > 1
+        details = np.stack(bands.high[level - 1]) + expected
+        planes, _ = lifting.join(planes, details, p["lifting"][level - 1])
     parameters = {k[7:]: v for k, v in p.items() if k.startswith("filter.")}
-    planes, _ = postfilter.apply(parameters, planes, np.log2(step_size(log)))
+    planes, _ = postfilter.apply(parameters, planes, finest, octaves)
     rgb = planes.transpose(1, 2, 0) @ np.linalg.inv(p["colour"]) + 128
     assert abs(image - np.clip(rgb[:70, :30], 0, 255)).max() < 0.51
 
@@ -168,8 +183,10 @@ def test_decoding_step_by_step(quality):
 def test_decoding_gives_what_training_measures(monkeypatch):
     """Where latents are rounded as in training, in place of the optimised quantisation."""
 
-    def rounded(network, where, scaled, log, worth):
-        return (np.sign(scaled) * np.floor(abs(scaled) + np.float32(0.35))).astype(np.int32)
+    def rounded(network, where, buffer, scaled, log, worth, planes):
+        for plane in (where.planes[number] for number in planes):
+            x = where.view(scaled, plane)
+            where.view(buffer, plane)[:] = np.sign(x) * np.floor(abs(x) + np.float32(0.35))
 
     monkeypatch.setattr(quantise, "optimise", rounded)
     pixels = picture(64, 96, 3) // 2 + 64  # nothing is clipped to black or white
@@ -295,11 +312,12 @@ def test_training_lowers_the_loss():
     assert psnr(images[0], image) == pytest.approx(loss.psnr, abs=0.6)
 
 
-def test_the_context_network_is_trained_first_and_alone():
+def test_the_context_network_and_the_prediction_are_trained_first():
     pyramid, images = small(), [picture(40, 40, 3)]
     early = pyramid.sample_loss(images, 0.0, np.random.default_rng(0)).gradients
     late = pyramid.sample_loss(images, 0.9, np.random.default_rng(0)).gradients
-    assert early.keys() == {k for k in pyramid.parameters if k.startswith("context.")}
+    first = ("context.", "prediction.")
+    assert early.keys() == {k for k in pyramid.parameters if k.startswith(first)}
     # Colours stay what the collection's covariance says.
     assert late.keys() == pyramid.parameters.keys() - {"colour"}
     assert {k: v.shape for k, v in late.items()} == {
@@ -359,13 +377,13 @@ def gradient(pyramid: Pyramid, pixels: np.ndarray, name: str) -> np.ndarray:
     return loss.gradients[name].astype(np.float64) * (loss.bits * loss.pixels) ** 0.5
 
 
-@pytest.mark.parametrize("name", ["shrink", "filter.w1", "filter.b1", "filter.step1", "filter.w2",
-                                  "filter.b2"])  # fmt: skip
+@pytest.mark.parametrize("name", ["shrink", "filter.w1", "filter.latents1", "filter.b1",
+                                  "filter.step1", "filter.w2", "filter.b2"])  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gradients_where_the_loss_is_smooth(name, channels):
     """By central differences. Not for the lifting filters and the gains: they move latents, and
     the loss is a step function of the latents. (The context's are checked with the rate.)"""
-    pyramid = small(filtering=name != "shrink")
+    pyramid = small(plain=name == "shrink")
     pixels = picture(16, 20, channels)
     expected = gradient(pyramid, pixels, name)
     flat = expected.ravel()
@@ -390,7 +408,7 @@ def test_gradients_where_the_loss_is_smooth(name, channels):
 def test_gradients_that_pass_straight_through_the_rounding(name):
     """Against a loss in float64 in which the rounding adds a constant, as the gradient assumes,
     and a latent takes the bits that its slope says."""
-    pyramid = small(filtering=False)
+    pyramid = small(plain=True)
     pixels = picture(16, 20, 3)
     p = {k: v.astype(np.float64) for k, v in pyramid.parameters.items()}
     planes = (pixels.astype(np.float64) - 128) @ p["colour"]
@@ -410,8 +428,14 @@ def test_gradients_that_pass_straight_through_the_rounding(name):
 
     unrounded = latents(p["gain"], p["lifting"])
     whole = np.sign(unrounded) * np.floor(abs(unrounded) + 0.35)
+    differences = np.zeros(where.size)  # what is coded of the low-pass band
+    for plane in where.planes[:3]:
+        x = where.view(unrounded, plane)
+        where.view(whole, plane)[:] = q = np.sign(x) * np.floor(abs(x) + 0.5)
+        where.view(differences, plane)[:] = -median.expected(q)
     parameters = {k[8:]: v for k, v in p.items() if k.startswith("context.")}
-    slope = rate(parameters, where, whole, LOG, unrounded=unrounded)[1]()[0]
+    coded, exact = whole + differences, unrounded + differences
+    slope = rate(parameters, where, coded, LOG, unrounded=exact)[1]()[0]
 
     def loss(value) -> float:
         gain, filters = (value if k == name else p[k] for k in ("gain", "lifting"))
@@ -423,17 +447,54 @@ def test_gradients_that_pass_straight_through_the_rounding(name):
             at = where.view(whole, plane)
             shrunk = where.view(rounded, plane) - np.sign(at) * np.where(abs(at) == 1, *by)
             band_of(bands, plane)[:] = shrunk * step_of(gain, plane)
-        image, _ = lifting.synthesise(bands, filters)
+        image = bands.low
+        for details, taps in reversed(list(zip(bands.high, filters, strict=True))):
+            image, _ = lifting.join(image, details, taps)
         return slope @ scaled + LAGRANGIAN / step**2 * ((image - planes) ** 2).sum()
 
     expected = numeric_gradient(loss, p[name])
     assert relative_error(gradient(pyramid, pixels, name), expected) < 1e-3
 
 
+def test_the_prediction_learns_to_leave_little():
+    """Its gradient is that of about the bits of what it leaves, whatever the levels below do."""
+    pyramid, pixels = small(), picture(32, 40, 3)
+    found = pyramid._loss(pixels, LOG, sample=EVERYTHING)
+    d = found.gradients["prediction.w3"] * np.float32((found.bits * found.pixels) ** 0.5)
+
+    def left(change: float) -> float:
+        """Of the coarsest level alone, on which nothing else depends."""
+        p = pyramid.parameters
+        w3 = p["prediction.w3"] + np.float32(change) * direction
+        moved = Pyramid(CONFIG, {**p, "prediction.w3": w3})
+        planes = moved._to_planes(pixels)[0]
+        bands, _ = lifting.analyse(planes, p["lifting"])
+        low = moved._round(bands.low[None], 2, range(1), LOG).decoded[0]
+        residual = np.stack(bands.high[1]) - moved._predict(low, 2, LOG)[0]
+        scaled = moved._round(residual, 2, range(1, 4), LOG).scaled
+        return float(np.log2(1 + scaled.astype(np.float64) ** 2).sum() / 2)
+
+    direction = np.random.default_rng(0).normal(size=d.shape).astype(np.float32)
+    one_level = Pyramid(CONFIG, pyramid.parameters)
+    real = one_level._predict
+
+    def coarsest_alone(image, level, log, strips=False):
+        expected, back = real(image, level, log, strips)
+        return expected, back if level == 2 else lambda d: {}
+
+    one_level._predict = coarsest_alone
+    alone = one_level._loss(pixels, LOG, sample=EVERYTHING).gradients["prediction.w3"]
+    expected = (left(1e-3) - left(-1e-3)) / 2e-3
+    assert np.vdot(alone, direction) * (found.bits * found.pixels) ** 0.5 == pytest.approx(
+        expected, rel=0.01
+    )
+    assert abs(d - alone * (found.bits * found.pixels) ** 0.5).max() > 0.1 * abs(d).max()
+
+
 # --- configurations ---
 
 
-@pytest.mark.parametrize("name", ["levels", "hidden", "filter"])
+@pytest.mark.parametrize("name", ["levels", "hidden", "prediction", "filter"])
 @pytest.mark.parametrize("value", [0, -1, 1 << 20, 2.0, "3", None, [1]], ids=repr)
 def test_a_config_that_makes_no_sense_is_refused(name, value):
     with pytest.raises(ModelError, match="makes no sense"):

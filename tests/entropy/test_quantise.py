@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from samples import integer_network, photograph_latents, trained_network
+from samples import LEVELS, integer_network, photograph_latents, trained_network
 
 from aezip.entropy import context, laplace, quantise
 from aezip.entropy.coder import Encoder
@@ -39,9 +39,35 @@ def bits_and_distortion(where, scaled, buffer, log_step, worth) -> tuple[float, 
     return bits, float((worths(where, worth)[where.plane_of] * error).sum())
 
 
+def optimise(network, where, scaled, log_step, values) -> np.ndarray:
+    """All of an image, group by group as an encoder does it."""
+    buffer = np.zeros(where.size, np.int32)
+    for level in range(LEVELS, 0, -1):
+        for planes in where.bands(level):
+            quantise.optimise(network, where, buffer, scaled, log_step, values, planes)
+    return buffer
+
+
 def optimised(where, scaled, log_step, worth):
     network, _ = trained_network()
-    return quantise.optimise(network, where, scaled, log_step, worths(where, worth))
+    return optimise(network, where, scaled, log_step, worths(where, worth))
+
+
+def test_sets_the_planes_it_is_asked_for_alone():
+    where, scaled = photograph_latents("lake", 190)
+    network, _ = trained_network()
+    values = worths(where, 7)
+    whole = optimise(network, where, scaled, 190, values)
+    low, details = where.bands(LEVELS)
+    assert list(low) == [0, 1, 2] and list(details) == list(range(3, 12))
+    assert [list(x) for x in where.bands(1)] == [list(range(30, 39))]
+    buffer = np.zeros(where.size, np.int32)
+    for plane in where.planes:
+        where.view(buffer, plane)[:] = 7
+    quantise.optimise(network, where, buffer, scaled, 190, values, low)
+    for number, plane in enumerate(where.planes):
+        expected = where.view(whole, plane) if number in low else 7
+        assert (where.view(buffer, plane) == expected).all()
 
 
 @pytest.mark.parametrize("worth", [0.5, 7, 40])
@@ -98,7 +124,7 @@ def test_each_choice_is_the_best_of_three(worth):
     network, _ = integer_network(parameters)
     where, scaled = photograph_latents("lake", 150)
     plain = quantise.nearest(scaled)
-    found = quantise.optimise(network, where, scaled, 150, worths(where, worth))
+    found = optimise(network, where, scaled, 150, worths(where, worth))
     assert (found == plain)[plain != 0].any() and (found != plain).any()
     candidates = np.stack([plain, plain - np.sign(plain), 0 * plain])
     for part, rows in context.predict(network, where, plain, 150):

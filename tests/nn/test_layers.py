@@ -340,3 +340,15 @@ def test_space_to_depth_by_hand():
         y, [[[[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]]]
     )
     np.testing.assert_array_equal(depth_to_space(y, 2)[0], x)
+
+
+def test_a_convolution_of_data_leaves_out_the_gradient_of_the_data():
+    rng = np.random.default_rng(0)
+    x, w, b = rng.normal(size=(2, 5, 6, 3)), rng.normal(size=(3, 2, 3, 4)), rng.normal(size=4)
+    y, backprop = conv2d(x, w, b)
+    same, of_data = conv2d(x, w, b, of_data=True)
+    np.testing.assert_array_equal(same, y)
+    dx, dw, db = of_data(y)
+    assert dx is None
+    np.testing.assert_array_equal(dw, backprop(y)[1])
+    np.testing.assert_array_equal(db, backprop(y)[2])

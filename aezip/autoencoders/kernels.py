@@ -1,0 +1,39 @@
+"""What the networks on image planes share: kernels that constants leave cold, and evaluation in
+strips, so that a photograph's hidden layers need not all be held at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_STRIP = 64  # rows at once: their patches stay in the cache
+
+
+def blind_to_constants(kernel: Array, planes: int) -> Array:
+    """The kernel less its mean over each plane: (kh, kw, block * block * planes, outputs).
+
+    Images are bright or dark by hundreds of quantiser steps, what matters in them is a few. A
+    kernel that merely begins without a mean soon has one, and rounding it gives it another. The
+    function is linear and its own transpose: it takes gradients back, too.
+    """
+    by_plane = kernel.reshape(*kernel.shape[:2], -1, planes, kernel.shape[3])
+    return (by_plane - by_plane.mean(axis=(0, 1, 2), keepdims=True)).reshape(kernel.shape)
+
+
+def in_strips(network: Callable[[slice], Array], height: int, reach: int) -> Array:
+    """The results (..., height, w) of a network that depend on rows up to `reach` away.
+
+    `network(rows)` gives those of some rows from these rows alone. `reach` is even where the
+    network takes rows in pairs.
+    """
+    parts = []
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        first, last = max(top - reach, 0), min(bottom + reach, height)
+        parts.append(network(slice(first, last))[..., top - first : bottom - first, :])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
