@@ -93,6 +93,12 @@ def main() -> None:
     type=QUALITY,
     help="1 to 100: what compress will use unless told otherwise; a dense model is made for it.",
 )
+@click.option(
+    "--start",
+    metavar="MODEL.h5",
+    help="A model of other images to start from; by default the one that comes with aezip; "
+    "'none' for none.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--jobs",
@@ -106,6 +112,7 @@ def fit(
     minutes: float | None,
     steps: int | None,
     quality: int | None,
+    start: str | None,
     seed: int,
     jobs: int | None,
 ) -> None:
@@ -135,6 +142,7 @@ def fit(
             minutes=minutes,
             steps=steps,
             quality=quality,
+            start=start,
             seed=seed,
             jobs=jobs or _processors(),
             progress=show,

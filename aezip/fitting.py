@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from aezip import images as pictures
-from aezip import nn, workers
+from aezip import nn, starting, workers
 from aezip._version import __version__
 from aezip.autoencoders import (
     ARCHITECTURES,
@@ -30,6 +30,7 @@ from aezip.autoencoders import (
     Pyramid,
     check_quality,
 )
+from aezip.entropy.parameters import bits_slope
 from aezip.errors import ImageError, ModelError
 from aezip.shared import Shared, share
 from aezip.storage.files import one_line, reason
@@ -40,6 +41,9 @@ _BATCHES = 2  # whose gradients are averaged; computed side by side where there 
 _LOOK_EVERY = 0.04  # of the training: how often the fixed sample is evaluated
 _SAVE_EVERY = 60  # seconds
 _GO_ON_FROM = 0.7  # of the schedule, when a model whose training had ended is trained again
+_ROUND_FROM = 0.85  # of the schedule: training goes on with parameters rounded as they travel
+_RECOVERED = 0.7  # of what the rounding costs at first
+_ADAPT_FROM = 0.5  # of the schedule, when the model of other images is trained for these
 _DENSE_IMAGES = 1000  # `auto`: as many images of one size and kind, and no larger
 _DENSE_SIZE = 64 * 64 * 3
 _HEADER = {
@@ -107,6 +111,7 @@ def fit(
     minutes: float | None = None,
     steps: int | None = None,
     quality: int | None = None,
+    start: str | os.PathLike[str] | None = None,
     seed: int = 0,
     jobs: int = 1,
     progress: Callable[[Progress], None] | None = None,
@@ -119,8 +124,9 @@ def fit(
     alike (the same machine and number of threads), whatever the jobs. jobs: processes that train
     side by side, of which two are of use; more than one needs the usual
     `if __name__ == "__main__"` in a script. quality: 1 to 100, what `compress` will use
-    unless told otherwise; `dense` is trained for it. progress: called now and then. A
-    KeyboardInterrupt ends the training early and is kept quiet.
+    unless told otherwise; `dense` is trained for it. start: the model of other images to start
+    from, by default the one that comes with aezip for the architecture; "none" for none.
+    progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
 
     Raises ImageError for a folder without images, ModelError for everything about the model.
     """
@@ -145,7 +151,13 @@ def fit(
         at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
     else:
         kind = _choose(images) if arch == "auto" else ARCHITECTURES[arch]
-        autoencoder = kind.start(images, quality or kind.default_quality, rng)
+        quality = quality or kind.default_quality
+        other = starting.model_for(kind.arch) if start is None else Path(start)
+        if other is None or start == "none":
+            autoencoder = kind.start(images, quality, rng)
+        else:
+            autoencoder = _adapt(other, kind, images, quality)
+            at = _ADAPT_FROM
     run = _Run(autoencoder, images, rng, at, history)
     if steps is None:
         run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
@@ -159,12 +171,9 @@ def fit(
     try:
         save()  # a place that cannot be written to is better known before the training than after
         run.train(min(jobs, _BATCHES), progress, save)
-        autoencoder.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
-        run.note(autoencoder.frozen().evaluate(images))
     except KeyboardInterrupt:
         interrupted = True
         run.keep_best()
-        run.note(autoencoder.frozen().evaluate(images))
     save()
     return Fitted(
         path=path,
@@ -199,7 +208,9 @@ class _Run:
         self._step = 0
         self._began = self._saved = time.monotonic()
         self._minutes_before = history[-1][0] if history else 0.0
-        self._best: tuple[float, Parameters] = (np.inf, {})
+        self._best: tuple[float, Parameters, dict[str, int]] | None = None
+        self._pixels = sum(x.shape[0] * x.shape[1] for x in images)
+        self._rounding = False
         autoencoder.grids = autoencoder.finest_grids()
 
     def until_step(self, steps: int) -> None:
@@ -221,6 +232,8 @@ class _Run:
         with _gradients(self.autoencoder, self._images, jobs) as gradients:
             while (done := min(self._done(), 1.0)) < 1:
                 self.progress = self._first + (1 - self._first) * done
+                if self.progress >= _ROUND_FROM and not self._rounding:
+                    self._train_rounded()
                 self._advance(gradients)
                 if done >= next_look:
                     last = self._look()
@@ -232,22 +245,41 @@ class _Run:
                     spent = time.monotonic() - self._began
                     left = spent * (1 - done) / done if done else 0.0
                     progress(Progress(done, self._step, last.bits_per_pixel, last.psnr, left))
+        if not self._rounding:  # a training of no steps
+            self._begin_rounding()
         self._look()
         self.progress = 1.0
         self.keep_best()
 
+    def _begin_rounding(self) -> None:
+        """Choose the grids that the parameters bear as they are."""
+        self.keep_best()
+        self.autoencoder.choose_grids(self._images, self._pixels)
+        self._rounding = True
+        self._best = None
+        self._look()
+
+    def _train_rounded(self) -> None:
+        """From here on gradients are those of parameters rounded to grids coarser than they bear
+        yet, and move the exact ones."""
+        self._begin_rounding()
+        self.autoencoder.choose_grids(self._images, self._pixels, _RECOVERED)
+
     def best(self) -> Autoencoder:
         """The autoencoder with the best parameters seen so far."""
         a = self.autoencoder
-        return type(a)(a.config, self._best[1] or a.parameters, a.grids)
+        return type(a)(a.config, *(self._best[1:] if self._best else (a.parameters, a.grids)))
 
     def keep_best(self) -> None:
         """Return to the best parameters seen."""
-        if not self._best[1]:  # interrupted before the first look
+        if self._best is None:  # interrupted before the first look
             self._look()
-        for name, value in self._best[1].items():
+        assert self._best is not None
+        _, parameters, grids = self._best
+        for name, value in parameters.items():
             self.autoencoder.parameters[name][:] = value
-        self.autoencoder.grids = self.autoencoder.finest_grids()
+        # Of those that are not rounded yet the finest grids are as fine as their values allow.
+        self.autoencoder.grids = grids if self._rounding else self.autoencoder.finest_grids()
 
     def note(self, loss: Loss) -> None:
         """Enter what the fixed sample costs now into the history."""
@@ -257,42 +289,58 @@ class _Run:
         )
 
     def _advance(self, gradients_of: _Gradients) -> None:
-        found = gradients_of(self.progress, self._rng.spawn(_BATCHES))
+        a = self.autoencoder
+        used = a.frozen().parameters if self._rounding else a.parameters
+        found = gradients_of(used, self.progress, self._rng.spawn(_BATCHES))
         gradients = {k: sum(x[k] for x in found) / np.float32(_BATCHES) for k in found[0]}
-        rate = self.autoencoder.rates(self.progress)
-        self._optimizer.update(
-            self.autoencoder.parameters, gradients, {k: rate(k) for k in gradients}
-        )
+        for name in gradients.keys() & a.grids.keys():
+            # The loss is per pixel; so is the parameters' share of the bytes.
+            slope = bits_slope(a.parameters[name], a.grids[name])
+            gradients[name] += slope / np.float32(self._pixels)
+        rate = a.rates(self.progress)
+        self._optimizer.update(a.parameters, gradients, {k: rate(k) for k in gradients})
         self._step += 1
 
     def _look(self) -> Loss:
         """Evaluate the fixed sample, and remember the parameters if they are the best."""
-        loss = self.autoencoder.evaluate(self._images)
+        a = self.autoencoder
+        if self._rounding:  # training may move weights out of the range that a grid allows
+            finest = a.finest_grids()
+            a.grids = {k: max(grid, finest[k]) for k, grid in a.grids.items()}
+        loss = (a.frozen() if self._rounding else a).evaluate(self._images)
         if not np.isfinite(loss.value):
             raise ModelError("the training diverged; try another --seed")
         self.note(loss)
-        if loss.value < self._best[0]:
-            copy = {k: v.copy() for k, v in self.autoencoder.parameters.items()}
-            self._best = loss.value, copy
+        # In bits per pixel, all that an archive would hold.
+        cost = loss.value + 8 * len(a.pack()) / self._pixels
+        if self._best is None or cost < self._best[0]:
+            copy = {k: v.copy() for k, v in a.parameters.items()}
+            self._best = cost, copy, dict(a.grids)
         return loss
 
 
-_Gradients = Callable[[float, list[np.random.Generator]], list[Parameters]]
+_Gradients = Callable[[Parameters, float, list[np.random.Generator]], list[Parameters]]
 
 
 @contextmanager
 def _gradients(
     autoencoder: Autoencoder, images: Sequence[Pixels], jobs: int
 ) -> Iterator[_Gradients]:
-    """A function that gives the gradients of one random batch for each random generator.
+    """A function that gives, for parameters, the gradients of one random batch for each random
+    generator.
 
     With several jobs each is computed in a process of its own. What these need of each other
     lies in files that all map: the images once, the parameters and the gradients as they change.
     """
     if jobs <= 1:
-        yield lambda progress, rngs: [
-            autoencoder.sample_loss(images, progress, rng).gradients or {} for rng in rngs
-        ]
+
+        def compute_here(
+            used: Parameters, progress: float, rngs: list[np.random.Generator]
+        ) -> list[Parameters]:
+            as_used = type(autoencoder)(autoencoder.config, used)
+            return [as_used.sample_loss(images, progress, rng).gradients or {} for rng in rngs]
+
+        yield compute_here
         return
     own = autoencoder.parameters
     with ExitStack() as stack:
@@ -308,8 +356,10 @@ def _gradients(
         state = (autoencoder.arch, autoencoder.config, list(own), pixels, slots)
         run = stack.enter_context(workers.crew(_gradient_worker, state, jobs))
 
-        def compute(progress: float, rngs: list[np.random.Generator]) -> list[Parameters]:
-            for name, value in own.items():
+        def compute(
+            used: Parameters, progress: float, rngs: list[np.random.Generator]
+        ) -> list[Parameters]:
+            for name, value in used.items():
                 parameters[name][:] = value
             found = run([(batch, progress, rng) for batch, rng in enumerate(rngs)])
             return [
@@ -370,6 +420,18 @@ def _choose(images: Sequence[Pixels]) -> type[Autoencoder]:
     if alike and len(images) >= _DENSE_IMAGES and images[0].size <= _DENSE_SIZE:
         return Dense
     return Pyramid
+
+
+def _adapt(
+    path: Path, kind: type[Autoencoder], images: Sequence[Pixels], quality: int
+) -> Autoencoder:
+    other, _ = load_model(path)
+    if type(other) is not kind:
+        raise ModelError(f"{one_line(path)} is of architecture {other.arch}, not {kind.arch}")
+    try:
+        return other.adapted(images, quality)
+    except ModelError as error:
+        raise ModelError(f"{one_line(path)} is of other images: {error}") from error
 
 
 def _check_continues(

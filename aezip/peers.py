@@ -41,10 +41,35 @@ def _webp(image: Image.Image, quality: int) -> bytes:
     return _saved(image, "WEBP", quality=quality, method=6)
 
 
+def _avif(image: Image.Image, quality: int) -> bytes:
+    """libavif through Pillow: 4:4:4, speed 4."""
+    return _saved(image, "AVIF", quality=quality, subsampling="4:4:4", speed=4)
+
+
+def _jpeg_xl(image: Image.Image, quality: int) -> bytes:
+    """libjxl through the package pillow-jxl-plugin: effort 7, lossy."""
+    return _saved(image, "JXL", quality=quality, effort=7, lossless=False)
+
+
 PEERS: dict[str, Peer] = {
     "JPEG": Peer(_jpeg, SIDES["JPEG"], transparency=False),
     "WebP": Peer(_webp, SIDES["WEBP"], transparency=True),
 }
+"""Those that `compress` compares with: every Pillow has them, and they are fast."""
+
+SLOW_PEERS: dict[str, Peer] = {
+    "AVIF": Peer(_avif, 65535, transparency=True),
+    "JPEG XL": Peer(_jpeg_xl, 1 << 20, transparency=True),
+}
+
+
+def is_available(name: str) -> bool:
+    """Whether this Pillow can write a format."""
+    if name == "JPEG XL":
+        with contextlib.suppress(ImportError):
+            import pillow_jxl  # noqa: F401
+    Image.init()
+    return {"AVIF": "AVIF", "JPEG XL": "JXL"}.get(name, name.upper()) in Image.SAVE
 
 
 def bytes_at(peer: Peer, images: Sequence[Image.Image], target_psnr: float) -> float | None:
@@ -68,27 +93,27 @@ def bytes_at(peer: Peer, images: Sequence[Image.Image], target_psnr: float) -> f
     with _room_for(2 * largest), ThreadPoolExecutor(threads) as pool:
 
         @cache
-        def measure(quality: int, stride: int) -> tuple[int, float]:
+        def measured(quality: int, stride: int) -> tuple[int, float]:
             some = images[::stride]
-            results = list(pool.map(lambda image: _measure(peer, image, quality), some))
+            results = list(pool.map(lambda image: measure(peer, image, quality), some))
             return sum(x[0] for x in results), float(np.mean([x[1] for x in results]))
 
         low, high = 0, 101  # qualities too low and high enough, as far as a few images tell
         while high - low > 1:
             middle = (low + high) // 2
-            if measure(middle, apart)[1] < target_psnr:
+            if measured(middle, apart)[1] < target_psnr:
                 low = middle
             else:
                 high = middle
         high = min(high, 100)
-        below, enough = None, measure(high, 1)
+        below, enough = None, measured(high, 1)
         while enough[1] < target_psnr:
             if high == 100:
                 return None
             high += 1
-            below, enough = enough, measure(high, 1)
+            below, enough = enough, measured(high, 1)
         while below is None and high > 1:
-            found = measure(high - 1, 1)
+            found = measured(high - 1, 1)
             if found[1] < target_psnr:
                 below = found
             else:
@@ -106,7 +131,8 @@ def _holds(peer: Peer, image: Image.Image) -> bool:
     return opaque or peer.transparency
 
 
-def _measure(peer: Peer, image: Image.Image, quality: int) -> tuple[int, float]:
+def measure(peer: Peer, image: Image.Image, quality: int) -> tuple[int, float]:
+    """(bytes, PSNR in dB of what comes back) of one image, which the format can hold."""
     data = peer.encode(image, quality)
     with Image.open(io.BytesIO(data)) as file:
         decoded = file.convert(image.mode)

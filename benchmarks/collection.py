@@ -1,6 +1,5 @@
 """One collection through the whole of aezip, by the commands a person would type."""
 
-import io
 import re
 import subprocess
 import sys
@@ -10,12 +9,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
 
 import aezip
 from aezip import images, metrics, peers
-
-AVIF_SIDE = 65535
 
 
 def run(*command: object) -> tuple[str, float]:
@@ -29,13 +25,6 @@ def run(*command: object) -> tuple[str, float]:
     return result.stdout, seconds
 
 
-def avif(image: Image.Image, quality: int) -> bytes:
-    """libavif through Pillow: 4:4:4, speed 4."""
-    buffer = io.BytesIO()
-    image.save(buffer, "AVIF", quality=quality, subsampling="4:4:4", speed=4)
-    return buffer.getvalue()
-
-
 def avif_bytes(folder: Path, csv: Path) -> float | None:
     """What the images of an archive take as AVIF at the archive's mean PSNR."""
     archive = aezip.open(csv)
@@ -44,8 +33,7 @@ def avif_bytes(folder: Path, csv: Path) -> float | None:
         metrics.psnr(images.to_array(a), images.to_array(b))
         for a, b in zip(originals, archive, strict=True)
     ]
-    peer = peers.Peer(avif, AVIF_SIDE, transparency=True)
-    return peers.bytes_at(peer, originals, float(np.mean(db)))
+    return peers.bytes_at(peers.SLOW_PEERS["AVIF"], originals, float(np.mean(db)))
 
 
 @click.command()

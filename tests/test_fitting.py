@@ -23,7 +23,10 @@ def everything(folder):
 
 
 def loss(model, folder):
-    return load_model(model)[0].evaluate(everything(folder)).value
+    """What is minimised: of all images, the decoder's bits among them, per pixel."""
+    images, autoencoder = everything(folder), load_model(model)[0].frozen()
+    bits = 8 * len(autoencoder.pack())
+    return autoencoder.evaluate(images).value + bits / sum(x.shape[0] * x.shape[1] for x in images)
 
 
 # --- fit as a command ---------------------------------------------------------------------------
@@ -72,7 +75,7 @@ def test_running_again_goes_on(tmp_path, arch):
     later = read_model(path)[0]["history"]
     assert later[: len(history)] == history and len(later) > len(history)
     assert later[-1][0] >= history[-1][0]
-    assert loss(path, folder) <= before
+    assert loss(path, folder) <= 1.002 * before  # the grids are chosen anew
 
 
 def test_no_steps_keep_the_closed_form(tmp_path):

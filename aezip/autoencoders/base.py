@@ -61,6 +61,7 @@ class Autoencoder(ABC):
     default_quality: ClassVar[int]
     default_minutes: ClassVar[float]
     batch: ClassVar[int]  # images that are best encoded at once
+    fixed_grids: ClassVar[Mapping[str, int]] = {}  # of small parameters that bear no coarser one
 
     def __init__(
         self,
@@ -78,6 +79,13 @@ class Autoencoder(ABC):
     @abstractmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
         """The closed-form autoencoder for a collection, from which training goes on.
+
+        Raises ModelError where the architecture cannot take these images.
+        """
+
+    @abstractmethod
+    def adapted(self, images: Sequence[Pixels], quality: int) -> Self:
+        """What training for another collection starts from where this model is at hand.
 
         Raises ModelError where the architecture cannot take these images.
         """
@@ -133,14 +141,19 @@ class Autoencoder(ABC):
         """The parameters that an archive needs."""
         return {k: v for k, v in self.parameters.items() if not k.startswith(ANALYSIS)}
 
-    def choose_grids(self, images: Sequence[Pixels], pixels: int) -> None:
-        """Set the grids on which the parameters cost, in bytes and in quality, the least in all
-        for a collection of so many pixels, of which `images` is a part."""
+    def choose_grids(
+        self, images: Sequence[Pixels], pixels: int, recovered: float = 0.0
+    ) -> None:
+        """Coarsen the grids while that lowers what parameters cost, in bytes and in quality, for a
+        collection of so many pixels, of which `images` is a part. recovered: the share of the
+        quality that is expected to come back when training goes on with rounded parameters."""
 
         def loss(tensors: Parameters) -> float:
             return type(self)(self.config, tensors).evaluate(images).value * pixels
 
-        self.grids = coded.choose_grids(self.parameters, self.finest_grids(), loss)
+        self.grids = coded.choose_grids(
+            self.parameters, self.grids, loss, fixed=self.fixed_grids, recovered=recovered
+        )
 
     def frozen(self) -> Self:
         """This autoencoder with its travelling parameters rounded as an archive holds them."""

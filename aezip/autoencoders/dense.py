@@ -101,6 +101,12 @@ class Dense(Autoencoder):
         p["prior.spread"][:], p["prior.weight"][:] = 1, 0.5
         return cls(config, p)
 
+    def adapted(self, images: Sequence[Pixels], quality: int) -> Self:
+        for pixels in images:
+            self.check(pixels)
+        parameters = {k: v.copy() for k, v in self.parameters.items()}
+        return type(self)({**self.config, "quality": quality}, parameters)
+
     @classmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
         side = 1 << 14

@@ -52,12 +52,11 @@ _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded togeth
 _ROUNDING = np.float32(0.35)  # in training, in place of rate-distortion optimised quantisation
 _EVALUATED = (25, 50, 75, 90)  # qualities
 _TRANSFORM_FROM = 0.3  # of the training
-_SMALL_GRIDS = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}
 _RATES = {
     "context": 1.0, "prediction": 0.6, "shrink": 0.3, "gain": 0.1, "filter": 0.2, "lifting": 0.02,
 }  # fmt: skip
 _FIRST = {"context", "prediction"}
-_COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96
+_COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96, those between more often
 
 layout = lru_cache(maxsize=2)(context.layout)
 
@@ -106,6 +105,7 @@ class Pyramid(Autoencoder):
     default_quality = 75
     default_minutes = 12.0
     batch = 1
+    fixed_grids = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}  # noqa: RUF012
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
@@ -124,6 +124,12 @@ class Pyramid(Autoencoder):
         for name, value in postfilter.start(COLOURS, config["filter"], rng).items():
             parameters["filter." + name][:] = value
         return cls(config, parameters)
+
+    def adapted(self, images: Sequence[Pixels], quality: int) -> Self:
+        """All is what it was but for the colours, which are the collection's own."""
+        parameters = {k: v.copy() for k, v in self.parameters.items()}
+        parameters["colour"][:] = _principal_colours(images)
+        return type(self)({**self.config, "quality": quality}, parameters)
 
     @classmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
@@ -172,7 +178,7 @@ class Pyramid(Autoencoder):
         self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
     ) -> Loss:
         crop = _random_crop(images, rng)
-        log = int(rng.integers(_FINEST, _COARSEST + 1))
+        log = round(_FINEST + (_COARSEST - _FINEST) * float(rng.beta(2, 2)))
         return self._loss(crop, log, sample=(_SAMPLE, rng), filtered=progress >= _TRANSFORM_FROM)
 
     def evaluate(self, images: Sequence[Pixels]) -> Loss:
@@ -288,7 +294,7 @@ class Pyramid(Autoencoder):
         exact = context.finest_grids(_section(self.parameters, "context"))
         grids = dict.fromkeys(self.travelling(), -8)
         grids.update({"context." + k: exact[k] for k in context.WEIGHTS})
-        return {**grids, **_SMALL_GRIDS}
+        return {**grids, **self.fixed_grids}
 
     # --- one image ---
 

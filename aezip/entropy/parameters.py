@@ -8,7 +8,7 @@ spread and weight (uint8 each, log_scale from the lowest); then the range-coded 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,32 +83,51 @@ def bits(tensor: Array, grid: int) -> float:
 
 
 def choose_grids(
-    tensors: Mapping[str, Array], grids: Grids, loss: Callable[[dict[str, Array]], float]
+    tensors: Mapping[str, Array],
+    grids: Grids,
+    loss: Callable[[dict[str, Array]], float],
+    *,
+    fixed: Collection[str] = (),
+    recovered: float = 0.0,
 ) -> dict[str, int]:
     """The grids that cost the least in all: the bits of the tensors and what rounding them does
     to `loss(tensors)`, in bits too.
 
     grids: the finest grid of each tensor that is to be coded; those of the others are left as
-    they are. Each large tensor's grid is coarsened while that pays, the largest first; in small
-    ones there is nothing to be won.
+    they are. Each large tensor's grid is coarsened while that pays, the largest first, then those
+    of all small ones together, but for the `fixed` ones. recovered: the share of the loss that
+    training with rounded parameters is expected to win back.
     """
     chosen = dict(grids)
     rounded = {k: on_grid(v, grids[k]) if k in grids else v for k, v in tensors.items()}
     least = loss(rounded)
-    for name in sorted(grids, key=lambda k: -tensors[k].size):
-        if tensors[name].size < _LARGE:
-            break
-        cost = bits(tensors[name], chosen[name])
+    large = sorted(
+        (k for k in grids if tensors[k].size >= _LARGE), key=lambda k: -tensors[k].size
+    )
+    small = [k for k in grids if tensors[k].size < _LARGE and k not in fixed]
+    for names in [*([k] for k in large), *([small] if small else [])]:
+        cost = sum(bits(tensors[k], chosen[k]) for k in names)
         for stride in (2, 1, -1):
-            while chosen[name] + stride >= grids[name]:
-                grid = chosen[name] + stride
-                trial, trial_bits = on_grid(tensors[name], grid), bits(tensors[name], grid)
-                found = loss({**rounded, name: trial})
-                if found + trial_bits >= least + cost:
+            while all(chosen[k] + stride >= grids[k] for k in names):
+                trial = {k: chosen[k] + stride for k in names}
+                tensors_on = {k: on_grid(tensors[k], grid) for k, grid in trial.items()}
+                trial_cost = sum(bits(tensors[k], grid) for k, grid in trial.items())
+                found = loss({**rounded, **tensors_on})
+                if (found - least) * (1 - recovered) + trial_cost >= cost:
                     break
-                chosen[name] = grid
-                rounded[name], least, cost = trial, found, trial_bits
+                chosen.update(trial)
+                rounded.update(tensors_on)
+                least, cost = found, trial_cost
     return chosen
+
+
+def bits_slope(tensor: Array, grid: int) -> Array:
+    """About the derivative of `bits` by each value: that of the code length of a Laplace
+    distribution of the tensor's own scale, rounded off within one grid step of zero."""
+    step = tensor.dtype.type(2.0**grid)
+    magnitude = np.abs(tensor)
+    scale = max(float(magnitude.mean()), float(step))
+    return tensor / (np.maximum(magnitude, step) * tensor.dtype.type(scale * laplace.LN2))
 
 
 def _whole(tensor: Array, grid: int) -> NDArray[np.int64]:

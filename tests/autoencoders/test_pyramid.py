@@ -282,6 +282,7 @@ def test_collections_without_colours_get_typical_axes(collection):
 def test_rounded_parameters_still_make_orthonormal_colours():
     """The loss is measured in these colours, so that it would not see them shrink."""
     pyramid = Pyramid.start([picture(64, 64, 3)], 75, np.random.default_rng(0))
+    pyramid.grids = pyramid.finest_grids()
     pyramid.choose_grids([picture(64, 64, 3)], 64 * 64 * 1000)
     colour = pyramid.frozen().parameters["colour"]
     np.testing.assert_allclose(colour.T @ colour, np.eye(3), atol=2e-3)

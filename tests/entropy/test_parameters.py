@@ -205,9 +205,42 @@ def test_tensors_that_do_not_travel_are_not_rounded():
     assert all(x is tensors["never"] for x in seen)
 
 
-def test_small_tensors_stay_on_their_finest_grids():
-    """Little is won by coarsening them, and the loss of a part may not see what they do."""
+def test_fixed_tensors_stay_on_their_finest_grids():
+    """The loss of a part may not see what rounding does to them."""
     tensors, loss = needs_precision("fine")
     tensors["axes"] = np.eye(3, dtype=np.float32)
-    chosen = coded.choose_grids(tensors, {"idle": -8, "axes": -10}, loss)
+    chosen = coded.choose_grids(tensors, {"idle": -8, "axes": -10}, loss, fixed={"axes"})
     assert chosen["axes"] == -10
+    assert coded.choose_grids(tensors, {"idle": -8, "axes": -10}, loss)["axes"] > -10
+
+
+def test_small_tensors_are_coarsened_together():
+    rng = np.random.default_rng(0)
+    tensors = {k: rng.normal(size=20).astype(np.float32) for k in "ab"}
+
+    def loss(candidate):  # a alone needs precision
+        return 1e5 * float(((candidate["a"] - tensors["a"]) ** 2).sum(dtype=np.float64))
+
+    chosen = coded.choose_grids(tensors, {"a": -12, "b": -10}, loss)
+    assert -12 < chosen["a"] < 0
+    assert chosen["b"] - chosen["a"] == 2
+
+
+@pytest.mark.parametrize("recovered", [0.5, 0.9])
+def test_what_training_wins_back_allows_coarser_grids(recovered):
+    tensors, loss = needs_precision("fine", weight=1e3)
+    at_once = coded.choose_grids(tensors, {"fine": -12}, loss)["fine"]
+    later = coded.choose_grids(tensors, {"fine": -12}, loss, recovered=recovered)["fine"]
+    assert later > at_once > -12 or (recovered == 0.5 and later >= at_once)
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.3, 20.0])
+def test_the_slope_of_the_bits(scale):
+    """Of all values together, when they all shrink: a bit for each halving."""
+    tensor = np.random.default_rng(2).laplace(size=4000) * scale
+    grid = int(np.floor(np.log2(scale))) - 5
+    slope = coded.bits_slope(tensor, grid)
+    assert (np.sign(slope) == np.sign(tensor)).all()
+    shrinking = np.vdot(slope, tensor) * 0.02
+    expected = coded.bits(tensor, grid) - coded.bits(tensor * 0.98, grid)
+    assert shrinking == pytest.approx(expected, rel=0.15)
