@@ -306,3 +306,56 @@ def test_arguments_that_make_no_sense(tmp_path, options):
 def test_minutes_that_are_no_time(tmp_path):
     result = invoke("fit", DIGITS, "--minutes", "nan", cwd=tmp_path)
     assert result.exit_code == 2 and "--minutes is a number of minutes" in result.stderr
+
+
+# --- from another model -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["pyramid", "dense"])
+def test_starting_from_a_model_of_other_images(tmp_path, arch):
+    folder, model = {"pyramid": (photos(), photo_model), "dense": (DIGITS, digit_model)}[arch]
+    options = ["--arch", arch, "--steps", 0, "--quality", 40]
+    for name, other in (("from none.h5", "none"), ("from other.h5", model())):
+        at = ["--start", other, "--model", tmp_path / name]
+        result = invoke("fit", folder, *options, *at, cwd=tmp_path)
+        assert result.exit_code == 0, result.stderr
+    assert load_model(tmp_path / "from other.h5")[0].config["quality"] == 40
+    assert loss(tmp_path / "from other.h5", folder) < loss(tmp_path / "from none.h5", folder)
+
+
+def test_the_model_that_comes_with_aezip_is_the_start_unless_one_says_otherwise(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def model_for(arch):
+        asked.append(arch)
+        return photo_model() if arch == "pyramid" else None
+
+    monkeypatch.setattr(fitting.starting, "model_for", model_for)
+    starts = {"ours": {}, "theirs": {"start": photo_model()}, "0": {"start": "none"}}
+    for name, options in starts.items():
+        aezip.fit(photos(), tmp_path / f"{name}.h5", steps=0, **options)
+    aezip.fit(DIGITS, tmp_path / "digits.h5", arch="dense", steps=0)
+    assert asked == ["pyramid", "dense"]
+    ids = [read_model(tmp_path / f"{name}.h5")[0]["decoder"] for name in ("ours", "theirs", "0")]
+    assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("start", ["pyramid", "digits", "missing", "damaged"])
+def test_a_start_that_is_none(tmp_path, start):
+    """Of another architecture, of images of another size, or no model at all."""
+    path, folder = tmp_path / "start.h5", DIGITS
+    if start == "pyramid":
+        shutil.copy(photo_model(), path)
+    elif start == "digits":
+        folder = tmp_path / "small"
+        folder.mkdir()
+        Image.new("L", (5, 5)).save(folder / "a.png")
+        shutil.copy(digit_model(), path)
+    elif start == "damaged":
+        path.write_bytes(b"no model")
+    says = {"pyramid": "architecture pyramid, not dense", "digits": "other images"}
+    options = ["--arch", "dense", "--start", path]
+    refused(invoke("fit", folder, *options, cwd=tmp_path), "start.h5", says.get(start, ""))
+    assert not (tmp_path / "models").exists()

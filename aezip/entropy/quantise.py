@@ -1,11 +1,11 @@
 """Rate-distortion optimised quantisation: rounding each latent to the value that is worth its
 bits, not merely to the nearest.
 
-The latents are visited once, in decoding order and in large vectors. For each one that is not
-zero the distribution is predicted from its neighbours, as decided where they lie in an earlier
-vector and as rounded where they lie in the same. Of the nearest integer, the next one towards zero
-and zero the one with the least bits + lambda * squared error is taken (the idea of trellis
-quantisation in video coders, without the trellis).
+The latents are visited in decoding order and in large vectors. For each one that is not zero the
+distribution is predicted from its neighbours, as decided where they lie in an earlier vector and as
+they were where they lie in the same. Of the nearest integer, the next one towards zero and zero the
+one with the least bits + lambda * squared error is taken (the idea of trellis quantisation in video
+coders, without the trellis). The second time all neighbours are decided, but for what changes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from aezip.entropy import context, laplace
 from aezip.entropy.context import IntegerNetwork, Layout
 
-DEAD_ZONE = 0.6
+DEAD_ZONE = 0.55
 """Magnitudes below this, in steps, are rounded to zero whatever their distribution."""
+
+_PASSES = 2
 
 
 def nearest(scaled: NDArray[np.floating]) -> NDArray[np.int32]:
@@ -47,6 +49,20 @@ def optimise(
     for number in planes:
         plane = where.planes[number]
         where.view(buffer, plane)[:] = nearest(where.view(scaled, plane))
+    for _ in range(_PASSES):
+        _decide(network, where, buffer, scaled, log_step, value_of_distortion, planes)
+
+
+def _decide(
+    network: IntegerNetwork,
+    where: Layout,
+    buffer: NDArray[np.int32],
+    scaled: NDArray[np.float32],
+    log_step: int,
+    value_of_distortion: NDArray[np.float32],
+    planes: range,
+) -> None:
+    """One pass over the latents that are not zero."""
     for part, rows in context.predict(network, where, buffer, log_step, planes):
         position = where.position[part]
         some = np.flatnonzero(buffer[position])
@@ -56,7 +72,7 @@ def optimise(
         position = position[some]
         target = scaled[position]
         worth = value_of_distortion[where.plane_of[part][some]]
-        value = buffer[position]
+        value = nearest(target)
 
         def cost(candidate: NDArray[np.int32]) -> NDArray[np.float32]:
             return laplace.coded_bits(candidate, rows) + worth * (target - candidate) ** 2  # noqa: B023

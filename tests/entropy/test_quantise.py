@@ -9,7 +9,7 @@ from aezip.entropy.coder import Encoder
 
 
 def test_nearest_rounds_to_nearest_but_for_a_dead_zone():
-    scaled = np.array([0, 0.59, 0.61, 1, 1.49, 1.51, 7.6, 300.2], np.float32)
+    scaled = np.array([0, 0.54, 0.56, 1, 1.49, 1.51, 7.6, 300.2], np.float32)
     expected = [0, 0, 1, 1, 1, 2, 8, 300]
     for sign in (1, -1):
         found = quantise.nearest(sign * scaled)
