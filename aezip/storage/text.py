@@ -12,99 +12,118 @@ import numpy as np
 
 from aezip.errors import ArchiveError
 
-ALPHABET = "".join(chr(code) for code in range(33, 127) if chr(code) not in '",~')
-"""91 printable characters: ASCII without space, quote, comma, and the `~` of `protect_cell`."""
+_RANGES = (
+    # Printable ASCII without space, quote, comma, and the `~` of `protect_cell`.
+    ((0x21, 0x21), (0x23, 0x2B), (0x2D, 0x7D)),
+    # Latin, Greek, Cyrillic and Armenian: letters from left to right, in their composed form.
+    ((0xC0, 0x2FF), (0x391, 0x3A1), (0x3A3, 0x482), (0x48A, 0x52F), (0x531, 0x556), (0x561, 0x587)),
+    # Chinese ideographs and Korean syllables.
+    ((0x4E00, 0x9FA5), (0xAC00, 0xD7A3)),
+)
+ALPHABETS = tuple(
+    "".join(chr(code) for first, last in ranges for code in range(first, last + 1))
+    for ranges in _RANGES
+)
+"""The characters that take one, two and three bytes in UTF-8: 91, 1,060 and 32,074."""
 
-_BASE = len(ALPHABET)
-_PAIR_BITS = 13  # 91**2 = 8281 >= 2**13, so two characters carry 13 bits: 6.5 a character
-_TAIL_BITS = 6  # one character alone carries 6
-
-_CODES = np.frombuffer(ALPHABET.encode(), np.uint8)
-
-
-def _pair_tables() -> tuple[np.ndarray, np.ndarray]:
-    """(8192,) uint16: a value's two characters; (65536,) int16: back, or -1."""
-    values = np.arange(1 << _PAIR_BITS)
-    pairs = np.stack([_CODES[values // _BASE], _CODES[values % _BASE]], axis=1)
-    to_pair = np.ascontiguousarray(pairs, np.uint8).view(np.uint16).ravel()
-    to_value = np.full(1 << 16, -1, np.int16)
-    to_value[to_pair] = values
-    return to_pair, to_value
+_BLOCK = 5  # bytes that become a text of _BLOCK + 1 bytes in UTF-8
 
 
-_TO_PAIR, _TO_VALUE = _pair_tables()
+def _counts() -> list[int]:
+    """How many texts of 0, 1, ... _BLOCK + 1 bytes there are."""
+    counts = [1]
+    while len(counts) < _BLOCK + 2:
+        pairs = zip(ALPHABETS, reversed(counts), strict=False)
+        counts.append(sum(len(alphabet) * rest for alphabet, rest in pairs))
+    return counts
+
+
+# texts[n]: how many there are of n bytes; before[n, k]: how many of them come before those that
+# begin with a character of k + 1 bytes; after[n, k]: how many go on from one such character.
+_TEXTS = np.array(_counts(), np.uint64)
+_AFTER = np.array(
+    [[_TEXTS[n - k] if k <= n else 0 for k in (1, 2, 3)] for n in range(_BLOCK + 2)], np.uint64
+)
+_SIZES = np.array([len(x) for x in ALPHABETS], np.uint64)
+_BEFORE = np.concatenate(
+    [np.zeros((_BLOCK + 2, 1), np.uint64), np.cumsum(_AFTER * _SIZES, axis=1)[:, :2]], axis=1
+)
+
+_CODES = [np.array([ord(c) for c in x], np.uint32) for x in ALPHABETS]
+_NUMBER = np.full(1 << 16, -1, np.int64)  # of a character within its alphabet
+_WIDTH = np.zeros(1 << 16, np.int64)  # its bytes
+for _size, _codes in enumerate(_CODES, 1):
+    _NUMBER[_codes] = np.arange(len(_codes))
+    _WIDTH[_codes] = _size
 
 
 def encode_bytes(data: bytes) -> str:
-    """`data` as text over `ALPHABET`: 13 bits become two characters, most significant first.
+    """`data` as text over `ALPHABETS` that takes six bytes in UTF-8 for five of data.
 
-    What is left of at most 6 bits takes one character, of more two; the last bits are filled
-    with zeros. The text is 16/13 = 1.23 times as long as the bytes, and the number of bytes
-    follows from the number of characters, so no length is stored.
+    The last block, if shorter, takes one byte more than it has. The number of bytes follows from
+    that of the text, so no length is stored. Each block is a number, most significant byte first,
+    and stands for the text of that rank among all texts of its length: those that begin with a
+    character of one byte first, then by that character's place in its alphabet, then by what
+    follows.
     """
     size = len(data)
-    pairs, rest = divmod(8 * size, _PAIR_BITS)
-    # 13 bytes are 8 groups of 13 bits; computing with whole blocks keeps every step vectorised.
-    block = np.zeros((-(-size // 13), 14), np.uint32)
-    padded = np.zeros(len(block) * 13, np.uint8)
-    padded[:size] = np.frombuffer(data, np.uint8)
-    block[:, :13] = padded.reshape(-1, 13)
-    values = np.empty((len(block), 8), np.uint32)
-    for group in range(8):
-        first, offset = divmod(_PAIR_BITS * group, 8)
-        window = block[:, first] << 16 | block[:, first + 1] << 8
-        if first + 2 < 13:
-            window |= block[:, first + 2]
-        values[:, group] = window >> (11 - offset) & 0x1FFF
-    flat = values.ravel()
-    text = _TO_PAIR[flat[:pairs]].tobytes()
-    if rest > _TAIL_BITS:
-        text += _TO_PAIR[flat[pairs : pairs + 1]].tobytes()
-    elif rest:
-        text += bytes([_CODES[flat[pairs] >> (_PAIR_BITS - _TAIL_BITS)]])
-    return text.decode("ascii")
+    blocks = -(-size // _BLOCK)
+    if not blocks:
+        return ""
+    last = size - (blocks - 1) * _BLOCK
+    # The bytes of the last block belong at the end of a number.
+    padded = data[: size - last] + bytes(_BLOCK - last) + data[size - last :]
+    digits = np.frombuffer(padded, np.uint8).reshape(blocks, _BLOCK).astype(np.uint64)
+    rank = digits @ (np.uint64(256) ** np.arange(_BLOCK - 1, -1, -1, dtype=np.uint64))
+    left = np.full(blocks, _BLOCK + 1)
+    left[-1] = last + 1
+    codes = np.zeros((blocks, _BLOCK + 1), np.uint32)
+    for place in range(_BLOCK + 1):
+        kind = (rank[:, None] >= _BEFORE[left, 1:]).sum(axis=1)
+        kind[left == 0] = 0
+        rank -= _BEFORE[left, kind]
+        unit = np.maximum(_AFTER[left, kind], 1)
+        number = (rank // unit).astype(np.intp)
+        rank %= unit
+        for k, alphabet in enumerate(_CODES):
+            some = (kind == k) & (left > 0)
+            codes[some, place] = alphabet[number[some]]
+        left = np.maximum(left - kind - 1, 0)
+    return codes[codes > 0].astype("<u4").tobytes().decode("utf-32-le")
 
 
 def decode_text(text: str) -> bytes:
     """The bytes that `encode_bytes` wrote as `text`; the inverse for exactly its results.
 
-    Raises ArchiveError for a length, a character or filling bits that it never writes.
+    Raises ArchiveError for a length or a character that it never writes.
     """
-    pairs, tail = divmod(len(text), 2)
-    size = (_PAIR_BITS * pairs + _TAIL_BITS * tail) // 8
-    if _text_length(size) != len(text):
-        raise ArchiveError(f"coded text cannot have {len(text)} characters")
+    if not text:
+        return b""
     try:
-        raw = text.encode("ascii")
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     except UnicodeEncodeError:
-        raise ArchiveError("coded text holds a character outside its alphabet") from None
-    found = _TO_VALUE[np.frombuffer(raw, np.uint16, pairs)]
-    blocks = -(-(pairs + tail) // 8)
-    values = np.zeros(blocks * 8, np.uint32)
-    values[:pairs] = found
-    last = ALPHABET.find(text[-1]) if tail else 0
-    if (found < 0).any() or not 0 <= last < 1 << _TAIL_BITS:
+        codes = np.array([1 << 16])
+    if codes.max() >= 1 << 16 or (_NUMBER[codes] < 0).any():
         raise ArchiveError("coded text holds a character outside its alphabet")
-    if tail:
-        values[pairs] = last << (_PAIR_BITS - _TAIL_BITS)
-    groups = values.reshape(-1, 8)
-    out = np.empty((blocks, 13), np.uint8)
-    for index in range(13):
-        group, offset = divmod(8 * index, _PAIR_BITS)
-        window = groups[:, group] << _PAIR_BITS
-        if group + 1 < 8:
-            window |= groups[:, group + 1]
-        out[:, index] = window >> (2 * _PAIR_BITS - 8 - offset) & 0xFF
-    data = out.tobytes()
-    if data[size:].strip(b"\0"):
-        raise ArchiveError("coded text ends in filling bits that are not zero")
-    return data[:size]
-
-
-def _text_length(size: int) -> int:
-    """Characters of `size` bytes; grows with every byte, so a length stands for one size only."""
-    pairs, rest = divmod(8 * size, _PAIR_BITS)
-    return 2 * pairs + (0 if rest == 0 else 1 if rest <= _TAIL_BITS else 2)
+    width, number = _WIDTH[codes], _NUMBER[codes].astype(np.uint64)
+    end = np.cumsum(width)
+    total = int(end[-1])
+    block = (end - 1) // (_BLOCK + 1)
+    blocks, last = int(block[-1]) + 1, (total - 1) % (_BLOCK + 1)
+    left = (np.minimum((block + 1) * (_BLOCK + 1), total) - end) + width
+    if last == 0 or ((end - width) // (_BLOCK + 1) != block).any():
+        raise ArchiveError("coded text does not divide into blocks: characters are lost or added")
+    part = _BEFORE[left, width - 1] + number * _AFTER[left, width - 1]
+    first = np.flatnonzero(np.diff(block, prepend=-1))
+    rank = np.add.reduceat(part, first)
+    sizes = np.full(blocks, _BLOCK)
+    sizes[-1] = last
+    if (rank >> (8 * sizes).astype(np.uint64)).any():
+        raise ArchiveError("coded text holds a block that stands for no bytes")
+    shifts = np.arange(8 * (_BLOCK - 1), -1, -8).astype(np.uint64)
+    data = (rank[:, None] >> shifts & np.uint64(0xFF)).astype(np.uint8).tobytes()
+    whole = (blocks - 1) * _BLOCK
+    return data[:whole] + data[whole + _BLOCK - last :]
 
 
 # --- cells that stay text ------------------------------------------------------------------

@@ -26,7 +26,7 @@ from aezip.storage.text import decode_text
 
 DECODER = "0123456789abcdef"
 DEFAULTS = default_cells(64, 48, "RGB", 50)
-CELL_BYTES = CELL_CHARACTERS * 13 // 16
+CELL_BYTES = CELL_CHARACTERS  # about: 1.14 characters' bytes each, of which five sixths count
 
 ROWS = [
     Row("IMG_1.jpg", 64, 48, "RGB", 50, b"\x01\x02\x03"),
@@ -140,24 +140,35 @@ def test_the_defaults_are_part_of_what_is_checked(path):
             file.row(0, wrong)
 
 
-@pytest.mark.parametrize("size", [CELL_BYTES, CELL_BYTES + 1, 2 * CELL_BYTES, 5 * CELL_BYTES // 2])
-def test_many_latents_take_several_cells(path, size):
+@pytest.mark.parametrize("cells", [1, 2, 3])
+def test_many_latents_take_several_cells(path, cells):
     rng = np.random.default_rng(1)
-    rows = [replace(ROWS[0], latents=rng.bytes(size)), ROWS[1], replace(ROWS[2], latents=b"")]
+    # About five sixths of the bytes are characters' own, the rest those of characters of several.
+    many = rng.bytes(cells * CELL_BYTES - CELL_BYTES // 2)
+    rows = [replace(ROWS[0], latents=many), ROWS[1], replace(ROWS[2], latents=b"")]
     assert read(written(path, rows)) == rows
-    cells = table(path)
-    columns = -(-size // CELL_BYTES)
-    assert cells[0][5:] == ["latents", "latents2", "latents3"][:columns]
-    assert all(len(line) == 5 + columns for line in cells)
-    assert max(len(cell) for line in cells for cell in line) <= CELL_CHARACTERS + 1 <= 32_767
+    found = table(path)
+    assert found[0][5:] == ["latents", "latents2", "latents3"][:cells]
+    assert all(len(line) == 5 + cells for line in found)
+    assert max(len(cell) for line in found for cell in line) <= CELL_CHARACTERS + 1 <= 32_767
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_cell_that_is_just_full(path, more):
+    characters = CELL_CHARACTERS + more
+    zeros = bytes(characters * 5 // 6)
+    rows = [replace(ROWS[0], latents=zeros)]
+    assert read(written(path, rows)) == rows
+    assert [len(x) for x in table(path)[1][5:]] == [CELL_CHARACTERS, 1][: 1 + more]
 
 
 @pytest.mark.parametrize("character", "=+-@'#\\")
 def test_a_later_cell_may_begin_as_a_formula_does(path, character):
-    start = decode_text(f"{character}!!")
-    rows = [replace(ROWS[0], latents=bytes(CELL_BYTES) + start)]
+    before, inside = divmod(CELL_CHARACTERS, 6)
+    block = ("!" * inside + character).ljust(6, "!")
+    rows = [replace(ROWS[0], latents=bytes(5 * before) + decode_text(block))]
     assert read(written(path, rows)) == rows
-    assert table(path)[1][6] == f"~{character}!!"
+    assert table(path)[1][6] == "~" + block[inside:]
 
 
 def test_writing_is_all_or_nothing(path):
@@ -362,8 +373,8 @@ def test_one_wrong_byte(tmp_path_factory, data):
         (4, "", "(IMG_1.jpg) is damaged: its checksum does not match"),
         (5, "", "(IMG_1.jpg) is damaged: its checksum does not match"),
         (5, "!!!!", "(IMG_1.jpg) is damaged: its checksum does not match"),
-        (5, "!", "(IMG_1.jpg) is damaged: coded text cannot have 1 characters"),
-        (5, "é!!!", "(IMG_1.jpg) is damaged: coded text holds a character outside its alphabet"),
+        (5, "!", "(IMG_1.jpg) is damaged: coded text does not divide into blocks: characters are lost or added"),
+        (5, "²!!!", "(IMG_1.jpg) is damaged: coded text holds a character outside its alphabet"),
     ],
 )
 def test_an_edited_cell(path, column, cell, why):
