@@ -103,7 +103,7 @@ class Pyramid(Autoencoder):
 
     arch = "pyramid"
     default_quality = 75
-    default_minutes = 12.0
+    default_minutes = 15.0
     batch = 1
     fixed_grids = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}  # noqa: RUF012
 
