@@ -373,7 +373,8 @@ def test_one_wrong_byte(tmp_path_factory, data):
         (4, "", "(IMG_1.jpg) is damaged: its checksum does not match"),
         (5, "", "(IMG_1.jpg) is damaged: its checksum does not match"),
         (5, "!!!!", "(IMG_1.jpg) is damaged: its checksum does not match"),
-        (5, "!", "(IMG_1.jpg) is damaged: coded text does not divide into blocks: characters are lost or added"),
+        (5, "!", "(IMG_1.jpg) is damaged: coded text does not divide into blocks: characters are "
+         "lost or added"),
         (5, "\xb2!!!", "(IMG_1.jpg) is damaged: coded text holds a character outside its alphabet"),
     ],
 )
