@@ -3,7 +3,7 @@ strips, so that a photograph's hidden layers need not all be held at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,18 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 _STRIP = 64  # rows at once: their patches stay in the cache
+
+
+def start(
+    shapes: Mapping[str, tuple[int, ...]], kernels: Collection[str], rng: np.random.Generator
+) -> dict[str, NDArray[np.float32]]:
+    """Parameters of these shapes: zero but for the named kernels, which are random and keep the
+    variance of what they are applied to."""
+    parameters = {k: np.zeros(s, np.float32) for k, s in shapes.items()}
+    for name in kernels:
+        w = parameters[name]
+        w[:] = rng.normal(size=w.shape) / np.sqrt(np.prod(w.shape[:3]))
+    return parameters
 
 
 def blind_to_constants(kernel: Array, planes: int) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aezip import nn
+from aezip.autoencoders import kernels
 from aezip.autoencoders.kernels import blind_to_constants, in_strips
 
 Array = NDArray[np.floating]
@@ -40,11 +41,7 @@ def shapes(planes: int, width: int) -> dict[str, tuple[int, ...]]:
 
 def start(planes: int, width: int, rng: np.random.Generator) -> Parameters:
     """Parameters with which `apply` changes nothing."""
-    parameters = {k: np.zeros(s, np.float32) for k, s in shapes(planes, width).items()}
-    for name in ("w1", "latents1"):
-        w = parameters[name]
-        w[:] = rng.normal(size=w.shape) / np.sqrt(np.prod(w.shape[:3]))
-    return parameters
+    return kernels.start(shapes(planes, width), ("w1", "latents1"), rng)
 
 
 def apply(

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aezip import nn
+from aezip.autoencoders import kernels
 from aezip.autoencoders.kernels import blind_to_constants, in_strips
 
 Array = NDArray[np.floating]
@@ -45,11 +46,7 @@ def shapes(planes: int, levels: int, width: int) -> dict[str, tuple[int, ...]]:
 
 def start(planes: int, levels: int, width: int, rng: np.random.Generator) -> Parameters:
     """Parameters with which `apply` predicts nothing."""
-    parameters = {k: np.zeros(s, np.float32) for k, s in shapes(planes, levels, width).items()}
-    for name in ("w1", "w2"):
-        w = parameters[name]
-        w[:] = rng.normal(size=w.shape) / np.sqrt(np.prod(w.shape[:3]))
-    return parameters
+    return kernels.start(shapes(planes, levels, width), ("w1", "w2"), rng)
 
 
 def apply(

@@ -50,36 +50,28 @@ def optimise(
         plane = where.planes[number]
         where.view(buffer, plane)[:] = nearest(where.view(scaled, plane))
     for _ in range(_PASSES):
-        _decide(network, where, buffer, scaled, log_step, value_of_distortion, planes)
+        for part, rows in context.predict(network, where, buffer, log_step, planes):
+            position = where.position[part]
+            some = np.flatnonzero(buffer[position])
+            if len(some):
+                position = position[some]
+                worth = value_of_distortion[where.plane_of[part][some]]
+                buffer[position] = _best(scaled[position], rows.take(some), worth)
 
 
-def _decide(
-    network: IntegerNetwork,
-    where: Layout,
-    buffer: NDArray[np.int32],
-    scaled: NDArray[np.float32],
-    log_step: int,
-    value_of_distortion: NDArray[np.float32],
-    planes: range,
-) -> None:
-    """One pass over the latents that are not zero."""
-    for part, rows in context.predict(network, where, buffer, log_step, planes):
-        position = where.position[part]
-        some = np.flatnonzero(buffer[position])
-        if not len(some):
-            continue
-        rows = rows.take(some)
-        position = position[some]
-        target = scaled[position]
-        worth = value_of_distortion[where.plane_of[part][some]]
-        value = nearest(target)
+def _best(
+    target: NDArray[np.float32], rows: laplace.Rows, worth: NDArray[np.float32]
+) -> NDArray[np.int32]:
+    """Of the nearest integers, those next to them towards zero and zero the cheapest, given the
+    latents' distributions and what a squared error of each is worth."""
 
-        def cost(candidate: NDArray[np.int32]) -> NDArray[np.float32]:
-            return laplace.coded_bits(candidate, rows) + worth * (target - candidate) ** 2  # noqa: B023
+    def cost(candidate: NDArray[np.int32]) -> NDArray[np.float32]:
+        return laplace.coded_bits(candidate, rows) + worth * (target - candidate) ** 2
 
-        best, least = value, cost(value)
-        for candidate in (value - np.sign(value), np.zeros_like(value)):
-            found = cost(candidate)
-            better = found < least
-            best, least = np.where(better, candidate, best), np.minimum(found, least)
-        buffer[position] = best
+    best = nearest(target)
+    least = cost(best)
+    for candidate in (best - np.sign(best), np.zeros_like(best)):
+        found = cost(candidate)
+        better = found < least
+        best, least = np.where(better, candidate, best), np.minimum(found, least)
+    return best
