@@ -95,6 +95,36 @@ def test_processes_change_nothing_but_the_time(tmp_path, arch):
     assert all(np.array_equal(one[1][k], two[1][k]) for k in one[1])
 
 
+def test_parameters_pay_for_their_bits(tmp_path, monkeypatch):
+    """On a small collection they cost the most; without their part in the gradient, more."""
+    options = {"arch": "dense", "steps": 60}
+    paying = aezip.fit(DIGITS, tmp_path / "paying.h5", **options).autoencoder
+    monkeypatch.setattr(fitting, "bits_slope", lambda tensor, grid: np.zeros_like(tensor))
+    free = aezip.fit(DIGITS, tmp_path / "free.h5", **options).autoencoder
+    assert len(paying.pack()) < 0.97 * len(free.pack())
+
+
+def test_training_ends_on_rounded_parameters(tmp_path, monkeypatch):
+    real, seen = fitting._Run._advance, []
+
+    def watched(self, gradients_of):
+        def noting(used, progress, rngs):
+            a = self.autoencoder
+            frozen = a.frozen().parameters
+            seen.append((progress, all(np.array_equal(used[k], frozen[k]) for k in frozen),
+                         all(np.array_equal(used[k], a.parameters[k]) for k in used)))  # fmt: skip
+            return gradients_of(used, progress, rngs)
+
+        real(self, noting)
+
+    monkeypatch.setattr(fitting._Run, "_advance", watched)
+    aezip.fit(DIGITS, tmp_path / "m.h5", arch="dense", steps=20)
+    late = [progress >= fitting._ROUND_FROM for progress, _, _ in seen]
+    assert len(late) == 20 and 2 <= sum(late) <= 4
+    assert [rounded for _, rounded, _ in seen] == late
+    assert [exact for _, _, exact in seen] == [not x for x in late]
+
+
 def test_a_process_that_dies_ends_the_training(tmp_path, monkeypatch):
     real = fitting._Run._advance
 

@@ -90,6 +90,18 @@ def test_takes_the_usual_share_off_the_bits():
     assert sum(bits_and_distortion(where, scaled, better, 190, 7)) < 0.99 * before
 
 
+def test_the_second_pass_pays(monkeypatch):
+    where, scaled = photograph_latents("drum", 190)
+    costs = []
+    for passes in (1, 2):
+        monkeypatch.setattr(quantise, "_PASSES", passes)
+        found = optimised(where, scaled, 190, 7)
+        costs.append(sum(bits_and_distortion(where, scaled, found, 190, 7)))
+    assert costs[1] < costs[0]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(optimised(where, scaled, 190, 7), found)
+
+
 def test_each_latent_is_rounded_then_moved_one_towards_zero_or_to_zero():
     where, scaled = photograph_latents("lake", 150)
     before = scaled.copy()
