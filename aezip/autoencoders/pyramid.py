@@ -109,7 +109,7 @@ class Pyramid(Autoencoder):
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
-        config = {"levels": 5, "hidden": 32, "prediction": 16, "filter": 32, "quality": quality}
+        config = {"levels": 6, "hidden": 64, "prediction": 32, "filter": 32, "quality": quality}
         parameters = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
         parameters["colour"][:] = _principal_colours(images)
         parameters["lifting"][:] = lifting.start(config["levels"])

