@@ -388,8 +388,8 @@ def finest_grids(parameters: Parameters) -> dict[str, int]:
 def is_active(
     where: Layout, buffer: NDArray, planes: range | None = None
 ) -> NDArray[np.bool_]:
-    """Whether any of the first NEAR neighbours is not zero, for each latent in decoding order; of some `planes`
-    where they are given."""
+    """Whether any of the first NEAR neighbours is not zero, for each latent in decoding order; of
+    some `planes` where they are given."""
     present = buffer != 0
     near = np.zeros(where.size, bool)
     by_square = np.zeros(where.size, bool)
