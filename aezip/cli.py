@@ -169,12 +169,24 @@ def fit(
     help="1 to 100, much as JPEG's; by default what the model was fitted for.",
 )
 @click.option(
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=5,
+    show_default=True,
+    help="Time spent on fewer bytes at the same quality.",
+)
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     help="Processes that work side by side; by default one per processor.",
 )
 def compress(
-    folder: Path, csv: Path, model: Path | None, quality: int | None, jobs: int | None
+    folder: Path,
+    csv: Path,
+    model: Path | None,
+    quality: int | None,
+    effort: int,
+    jobs: int | None,
 ) -> None:
     """Pack the images of FOLDER into OUT.csv, and their decoder into OUT.h5 beside it."""
     from tqdm import tqdm
@@ -193,6 +205,7 @@ def compress(
                 csv,
                 model,
                 quality=quality,
+                effort=effort,
                 jobs=jobs or _processors(),
                 progress=show,
             )

@@ -17,7 +17,13 @@ import numpy as np
 from aezip import images as pictures
 from aezip import interrupts, peers, workers
 from aezip.archive import Archive, decoder_path
-from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
+from aezip.autoencoders import (
+    ARCHITECTURES,
+    DEFAULT_EFFORT,
+    Autoencoder,
+    check_effort,
+    check_quality,
+)
 from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
 from aezip.metrics import psnr
@@ -76,6 +82,7 @@ def compress(
     model: str | os.PathLike[str] | None = None,
     *,
     quality: int | None = None,
+    effort: int = DEFAULT_EFFORT,
     jobs: int = 1,
     compare: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -83,7 +90,8 @@ def compress(
     """Write the images of a folder as an archive: `csv`, and its decoder beside it.
 
     model: a fitted model, by default `models/<folder name>.h5`. quality: 1 to 100, by default
-    what the model was fitted for. jobs: processes that work side by side; more than one needs
+    what the model was fitted for. effort: 1 to 9, time spent on fewer bytes at the same quality.
+    jobs: processes that work side by side; more than one needs
     the usual `if __name__ == "__main__"` in a script. compare: also measure what JPEG and WebP
     take at equal PSNR. progress: called with (images done, images in all).
 
@@ -96,6 +104,7 @@ def compress(
     path = default_model(folder) if model is None else Path(model)
     if quality is not None:
         check_quality(quality)
+    check_effort(effort)
     found = pictures.find(folder)
     if not path.exists():
         raise ModelError(
@@ -110,7 +119,7 @@ def compress(
     fitted, _ = load_model(path)
     autoencoder = fitted.frozen()
     used: int = quality or autoencoder.config["quality"]
-    coder = _Coder(autoencoder, Path(folder), used)
+    coder = _Coder(autoencoder, Path(folder), used, effort)
     coded: list[_Coded] = []
     with closing(coder.code_all(found.names, jobs)) as batches:
         for batch in batches:
@@ -222,10 +231,13 @@ def _check_written(csv: Path, rows: Sequence[Row], autoencoder: Autoencoder) -> 
 class _Coder:
     """Codes images of one folder with one frozen autoencoder, in this process or in several."""
 
-    def __init__(self, autoencoder: Autoencoder, folder: Path, quality: int) -> None:
+    def __init__(
+        self, autoencoder: Autoencoder, folder: Path, quality: int, effort: int
+    ) -> None:
         self.autoencoder = autoencoder
         self.folder = folder
         self.quality = quality
+        self.effort = effort
 
     def code_all(self, names: Sequence[str], jobs: int) -> Generator[list[_Coded]]:
         """All images in their order, some at a time."""
@@ -236,7 +248,8 @@ class _Coder:
             yield from map(self.code, batches)
         else:
             a = self.autoencoder
-            state = (a.arch, a.config, a.parameters, a.grids, self.folder, self.quality)
+            settings = self.folder, self.quality, self.effort
+            state = (a.arch, a.config, a.parameters, a.grids, *settings)
             yield from workers.share_out(_coder, state, batches, jobs)
 
     def code(self, names: Sequence[str]) -> list[_Coded]:
@@ -255,7 +268,7 @@ class _Coder:
                 result[name] = _Coded(name, None, 0, 0, f"{one_line(name)}: {error}")
             else:
                 pixels[name] = image
-        payloads = self.autoencoder.encode(list(pixels.values()), self.quality)
+        payloads = self.autoencoder.encode(list(pixels.values()), self.quality, self.effort)
         for (name, original), payload in zip(pixels.items(), payloads, strict=True):
             decoded = self.autoencoder.decode([payload], original.shape, self.quality)[0]
             height, width, channels = original.shape
@@ -271,8 +284,9 @@ def _coder(
     grids: dict[str, int],
     folder: Path,
     quality: int,
+    effort: int,
 ) -> Callable[[Sequence[str]], list[_Coded]]:
-    return _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality).code
+    return _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality, effort).code
 
 
 def _compare(report: Report, folder: Path, rows: Sequence[Row], values: Sequence[float]) -> None:

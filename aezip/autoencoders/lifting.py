@@ -90,6 +90,15 @@ def join(
     return x, backprop
 
 
+def join_transposed(dx: Array, filters: Array) -> tuple[Array, list[Array]]:
+    """The transpose of `join`, which is linear: gradients by a low-pass band and by the details
+    (right, below, both) from one by the image (..., 2 h, 2 w)."""
+    nothing = np.zeros((*dx.shape[:-2], dx.shape[-2] // 2, dx.shape[-1] // 2), dx.dtype)
+    _, back = join(nothing, [nothing] * 3, filters)
+    dlow, ddetails, _ = back(dx)
+    return dlow, ddetails
+
+
 Pair = tuple[Array, Array]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aezip import nn
 from aezip.autoencoders import kernels
-from aezip.autoencoders.kernels import blind_to_constants, in_strips
+from aezip.autoencoders.kernels import back_in_strips, blind_to_constants, in_strips
 
 Array = NDArray[np.floating]
 Parameters = dict[str, NDArray[np.float32]]
@@ -88,3 +88,18 @@ def apply_in_strips(parameters: Parameters, x: Array, latents: Array, log_step: 
         return apply(parameters, x[:, rows], latents[:, :, of_blocks], log_step)[0]
 
     return in_strips(network, x.shape[1], REACH)
+
+
+def error_gradient(
+    parameters: Parameters, x: Array, latents: Array, log_step: float, original: Array
+) -> Array:
+    """Of the squared error of the filtered image against `original`, the gradient by x."""
+
+    def back(around: slice, inside: slice) -> Array:
+        of_blocks = slice(around.start // BLOCK, around.stop // BLOCK)
+        y, backprop = apply(parameters, x[:, around], latents[:, :, of_blocks], log_step)
+        dy = np.zeros_like(y)
+        dy[:, inside] = 2 * (y[:, inside] - original[:, around][:, inside])
+        return backprop(dy)[0]
+
+    return back_in_strips(back, x, REACH)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from aezip.autoencoders import lifting, postfilter, prediction
 from aezip.autoencoders.base import (
+    DEFAULT_EFFORT,
     Autoencoder,
     Loss,
     Parameters,
@@ -50,6 +51,11 @@ _MIDDLE = 128
 _OPAQUE = 255
 _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded together, by channels
 _ROUNDING = np.float32(0.35)  # in training, in place of rate-distortion optimised quantisation
+_PASSES = (0, 0, 1, 1, 2, 2, 2, 2, 2, 2)  # of rate-distortion optimised quantisation, by effort
+_REFINEMENTS = (0, 0, 0, 0, 0, 0, 0, 1, 2, 4)  # after them, by effort
+_REFINED_LEVELS = 2
+_REFINED_BY = 0.2  # steps, at most
+_REFINED_SHARE = 0.5
 _EVALUATED = (25, 50, 75, 90)  # qualities
 _TRANSFORM_FROM = 0.3  # of the training
 _RATES = {
@@ -298,24 +304,29 @@ class Pyramid(Autoencoder):
 
     # --- one image ---
 
-    def encode(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
-        return [self._encode(pixels, log_step(quality)) for pixels in images]
+    def encode(
+        self, images: Sequence[Pixels], quality: int, effort: int = DEFAULT_EFFORT
+    ) -> list[bytes]:
+        return [self._encode(pixels, log_step(quality), effort) for pixels in images]
 
-    def _encode(self, pixels: Pixels, log: int) -> bytes:
+    def _encode(self, pixels: Pixels, log: int, effort: int) -> bytes:
         encoder = Encoder()
         for planes in self._to_planes(pixels):
             where = layout(*planes.shape[1:], self.config["levels"], len(planes))
-            buffer = self._latents(planes, where, log)
+            buffer = self._latents(planes, where, log, effort)
             context.encode(self._network, where, buffer, log, encoder)
         return encoder.finish()
 
-    def _latents(self, planes: Array, where: Layout, log: int) -> NDArray[np.int32]:
+    def _latents(
+        self, planes: Array, where: Layout, log: int, effort: int
+    ) -> NDArray[np.int32]:
         """The integers to code for colour planes: the layout's flat buffer."""
+        passes, refinements = _PASSES[effort], _REFINEMENTS[effort]
         steps = self._band_steps(log)
         worth = LAGRANGIAN / step_size(log) ** 2
         values = np.array([worth * steps[_key(x)] ** 2 for x in where.planes], np.float32)
         bands = [lifting.analyse(x, self.parameters["lifting"])[0] for x in planes]
-        scaled = np.zeros(where.size, np.float32)
+        scaled, aside = np.zeros((2, where.size), np.float32)
         buffer = np.zeros(where.size, np.int32)
 
         def choose(group: range, expected: Array | None) -> None:
@@ -329,10 +340,56 @@ class Pyramid(Autoencoder):
                     band = band - expected[plane.orientation - 1, plane.colour]
                     where.view(scaled, plane)[:] = band / steps[_key(plane)]
             if expected is not None:
-                quantise.optimise(self._network, where, buffer, scaled, log, values, group)
+                aim = scaled + aside
+                quantise.optimise(self._network, where, buffer, aim, log, values, group, passes)
 
-        self._join_levels(where, buffer, log, choose)
+        image = self._join_levels(where, buffer, log, choose)
+        for _ in range(refinements):
+            aside = self._aside(planes, image, where, buffer, scaled, log)
+            image = self._join_levels(where, buffer, log, choose)
         return buffer
+
+    def _aside(
+        self,
+        planes: Array,
+        image: Array,
+        where: Layout,
+        buffer: NDArray[np.int32],
+        scaled: NDArray[np.float32],
+        log: int,
+    ) -> NDArray[np.float32]:
+        """How far from what they stand for, in steps, latents should aim: (where.size,).
+
+        `quantise.optimise` takes bands for orthonormal and knows of no post-filter: by a latent of
+        value v that stands for t, it takes the squared error's gradient to be 2 (v - t). What the
+        gradient through the decoder is instead, an aim beside t makes up for: a part of it, since
+        all latents move at once, and none for coarse levels, from which the rest is predicted.
+
+        image: (planes, h, w), what the latents in `buffer` synthesise, not yet filtered.
+        """
+        steps, shrink = self._band_steps(log), self.parameters["shrink"]
+        aside = np.zeros(where.size, np.float32)
+        gradient = postfilter.error_gradient(
+            _section(self.parameters, "filter"),
+            _with_all_colours(image),
+            _with_all_colours(_finest(where, buffer), axis=1),
+            log / 32,
+            _with_all_colours(planes),
+        )[: len(planes)]
+        for level in range(1, min(_REFINED_LEVELS, self.config["levels"]) + 1):
+            taps = self.parameters["lifting"][level - 1]
+            # Colour by colour: it takes several times the memory of what it takes apart.
+            parts = [lifting.join_transposed(of_colour, taps) for of_colour in gradient]
+            gradient = np.stack([low for low, _ in parts])
+            for number in where.bands(level)[-1]:
+                plane = where.planes[number]
+                by_band = parts[plane.colour][1][plane.orientation - 1]
+                q = where.view(buffer, plane).astype(np.float32)
+                off = q - _shrink(q, shrink[_key(plane)]) - where.view(scaled, plane)
+                off -= by_band / (2 * steps[_key(plane)])
+                where.view(aside, plane)[:] = np.clip(off, -_REFINED_BY, _REFINED_BY)
+        aside *= np.float32(_REFINED_SHARE)
+        return aside
 
     def decode(
         self, payloads: Sequence[bytes], shape: tuple[int, int, int], quality: int
@@ -348,9 +405,7 @@ class Pyramid(Autoencoder):
             where = layout(*size, self.config["levels"], count)
             buffer = context.decode(self._network, where, log, decoder)
             planes = self._join_levels(where, buffer, log)
-            finest = np.stack([where.view(buffer, where.planes[i]) for i in where.bands(1)[-1]])
-            finest = finest.reshape(ORIENTATIONS - 1, count, *finest.shape[1:])
-            planes = self._filter(planes, finest, log, strips=True)[0]
+            planes = self._filter(planes, _finest(where, buffer), log, strips=True)[0]
             images.append(planes[:, :height, :width])
         return self._to_pixels(images)
 
@@ -501,6 +556,13 @@ def _band(bands: Bands, plane: Plane) -> Array:
     if plane.orientation == 0:
         return bands.low
     return bands.high[plane.level - 1][plane.orientation - 1]
+
+
+def _finest(where: Layout, buffer: NDArray[np.int32]) -> Array:
+    """The latents of the finest level: (3, colours, h, w) float32."""
+    planes = [where.planes[number] for number in where.bands(1)[-1]]
+    bands = np.stack([where.view(buffer, plane) for plane in planes]).astype(np.float32)
+    return bands.reshape(ORIENTATIONS - 1, -1, *bands.shape[1:])
 
 
 def _with_all_colours(planes: Array, axis: int = 0) -> Array:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -95,6 +96,22 @@ def test_several_images_at_once():
     alike = started().encode([images[0], images[0][::-1]], 80)
     first, second = started().decode(alike, (20, 30, 3), 80)
     assert psnr(images[0], first) > 30 and psnr(images[0][::-1], second) > 30
+
+
+def test_effort_pays():
+    """In what the encoder weighs: bits, and squared errors in pixels as decoded."""
+    pixels = photograph("fig")[:128, :160]
+    # A post-filter that is not the identity, as after training.
+    pyramid = small()
+    log = log_step(50)
+    costs = []
+    for effort in (1, 3, 5, 7, 9):
+        payload = pyramid.encode([pixels], 50, effort)[0]
+        image = pyramid.decode([payload], pixels.shape, 50)[0]
+        squared_error = np.sum((image.astype(float) - pixels) ** 2)
+        costs.append(8 * len(payload) + LAGRANGIAN / step_size(log) ** 2 * squared_error)
+    assert all(after < before for before, after in pairwise(costs[:-1]))
+    assert costs[-1] < 1.005 * costs[-2]
 
 
 def test_starts_where_classical_coding_ends():
