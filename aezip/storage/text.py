@@ -7,89 +7,85 @@ marked with a leading `~`, and a file name is always one line.
 
 import re
 import unicodedata
-
-import numpy as np
+from typing import NamedTuple
 
 from aezip.errors import ArchiveError
 
 _RANGES = (
-    # Printable ASCII without space, quote, comma, and the `~` of `protect_cell`.
-    ((0x21, 0x21), (0x23, 0x2B), (0x2D, 0x7D)),
+    # Printable ASCII without space, quote and comma.
+    ((0x21, 0x21), (0x23, 0x2B), (0x2D, 0x7E)),
     # Latin, Greek, Cyrillic and Armenian: letters from left to right, in their composed form.
     ((0xC0, 0x2FF), (0x391, 0x3A1), (0x3A3, 0x482), (0x48A, 0x52F), (0x531, 0x556), (0x561, 0x587)),
-    # Chinese ideographs and Korean syllables.
-    ((0x4E00, 0x9FA5), (0xAC00, 0xD7A3)),
+    # Chinese ideographs, Yi and Korean syllables.
+    ((0x3400, 0x4DB5), (0x4E00, 0x9FA5), (0xA000, 0xA48C), (0xAC00, 0xD7A3)),
 )
 ALPHABETS = tuple(
     "".join(chr(code) for first, last in ranges for code in range(first, last + 1))
     for ranges in _RANGES
 )
-"""The characters that take one, two and three bytes in UTF-8: 91, 1,060 and 32,074."""
+"""The characters that take one, two and three bytes in UTF-8: 92, 1,060 and 39,821."""
 
-_BLOCK = 5  # bytes that become a text of _BLOCK + 1 bytes in UTF-8
-
-
-def _counts() -> list[int]:
-    """How many texts of 0, 1, ... _BLOCK + 1 bytes there are."""
-    counts = [1]
-    while len(counts) < _BLOCK + 2:
-        pairs = zip(ALPHABETS, reversed(counts), strict=False)
-        counts.append(sum(len(alphabet) * rest for alphabet, rest in pairs))
-    return counts
+_BLOCK = 26  # bytes that become a text of 31: nearly as short as any over these alphabets
 
 
-# texts[n]: how many there are of n bytes; before[n, k]: how many of them come before those that
-# begin with a character of k + 1 bytes; after[n, k]: how many go on from one such character.
-_TEXTS = np.array(_counts(), np.uint64)
-_AFTER = np.array(
-    [[_TEXTS[n - k] if k <= n else 0 for k in (1, 2, 3)] for n in range(_BLOCK + 2)], np.uint64
-)
-_SIZES = np.array([len(x) for x in ALPHABETS], np.uint64)
-_BEFORE = np.concatenate(
-    [np.zeros((_BLOCK + 2, 1), np.uint64), np.cumsum(_AFTER * _SIZES, axis=1)[:, :2]], axis=1
-)
+class _Branch(NamedTuple):
+    """The texts of some length that begin with a character of some width."""
 
-_CODES = [np.array([ord(c) for c in x], np.uint32) for x in ALPHABETS]
-_NUMBER = np.full(1 << 16, -1, np.int64)  # of a character within its alphabet
-_WIDTH = np.zeros(1 << 16, np.int64)  # its bytes
-for _size, _codes in enumerate(_CODES, 1):
-    _NUMBER[_codes] = np.arange(len(_codes))
-    _WIDTH[_codes] = _size
+    first: int  # their ranks, from here
+    end: int  # to here
+    follow: int  # how many of them there are for each such character
+    left: int  # bytes after it
+    alphabet: str
+
+
+def _branches() -> tuple[list[list[_Branch]], list[int]]:
+    """For texts of 0, 1, ... bytes their branches; and for 0, 1, ... _BLOCK bytes of data the
+    length of their text: the shortest of which there are enough."""
+    counts, lengths = [1], [0]
+    branches: list[list[_Branch]] = [[]]
+    while len(lengths) <= _BLOCK:
+        size, end = len(counts), 0
+        branches.append([])
+        for width, alphabet in enumerate(ALPHABETS[:size], 1):
+            first, follow = end, counts[size - width]
+            end += len(alphabet) * follow
+            branches[size].append(_Branch(first, end, follow, size - width, alphabet))
+        counts.append(end)
+        if end >= 1 << 8 * len(lengths):
+            lengths.append(size)
+    return branches, lengths
+
+
+_BRANCHES, _LENGTHS = _branches()
+_SIZES = {length: size for size, length in enumerate(_LENGTHS)}
+_PLACES = {
+    character: (kind, number)
+    for kind, alphabet in enumerate(ALPHABETS)
+    for number, character in enumerate(alphabet)
+}
 
 
 def encode_bytes(data: bytes) -> str:
-    """`data` as text over `ALPHABETS` that takes six bytes in UTF-8 for five of data.
+    """`data` as text over `ALPHABETS` that takes about 1.19 bytes in UTF-8 for each of data.
 
-    The last block, if shorter, takes one byte more than it has. The number of bytes follows from
-    that of the text, so no length is stored. Each block is a number, most significant byte first,
-    and stands for the text of that rank among all texts of its length: those that begin with a
+    Each block of 26 bytes, and what is left at the end, becomes a text of a length that only its
+    number of bytes decides, so no length is stored. It is a number, most significant byte first,
+    and stands for the text of that rank among all texts of the length: those that begin with a
     character of one byte first, then by that character's place in its alphabet, then by what
     follows.
     """
-    size = len(data)
-    blocks = -(-size // _BLOCK)
-    if not blocks:
-        return ""
-    last = size - (blocks - 1) * _BLOCK
-    # The bytes of the last block belong at the end of a number.
-    padded = data[: size - last] + bytes(_BLOCK - last) + data[size - last :]
-    digits = np.frombuffer(padded, np.uint8).reshape(blocks, _BLOCK).astype(np.uint64)
-    rank = digits @ (np.uint64(256) ** np.arange(_BLOCK - 1, -1, -1, dtype=np.uint64))
-    left = np.full(blocks, _BLOCK + 1)
-    left[-1] = last + 1
-    codes = np.zeros((blocks, _BLOCK + 1), np.uint32)
-    for place in range(_BLOCK + 1):
-        kind = (rank[:, None] >= _BEFORE[left, 1:]).sum(axis=1)
-        kind[left == 0] = 0
-        rank -= _BEFORE[left, kind]
-        unit = np.maximum(_AFTER[left, kind], 1)
-        number = (rank // unit).astype(np.intp)
-        rank %= unit
-        for k, alphabet in enumerate(_CODES):
-            some = (kind == k) & (left > 0)
-            codes[some, place] = alphabet[number[some]]
-        left = np.maximum(left - kind - 1, 0)
-    return codes[codes > 0].astype("<u4").tobytes().decode("utf-32-le")
+    characters = []
+    for start in range(0, len(data), _BLOCK):
+        block = data[start : start + _BLOCK]
+        rank, left = int.from_bytes(block, "big"), _LENGTHS[len(block)]
+        while left:
+            for branch in _BRANCHES[left]:
+                if rank < branch.end:
+                    break
+            number, rank = divmod(rank - branch.first, branch.follow)
+            characters.append(branch.alphabet[number])
+            left = branch.left
+    return "".join(characters)
 
 
 def decode_text(text: str) -> bytes:
@@ -97,33 +93,31 @@ def decode_text(text: str) -> bytes:
 
     Raises ArchiveError for a length or a character that it never writes.
     """
-    if not text:
-        return b""
     try:
-        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    except UnicodeEncodeError:
-        codes = np.array([1 << 16])
-    if codes.max() >= 1 << 16 or (_NUMBER[codes] < 0).any():
-        raise ArchiveError("coded text holds a character outside its alphabet")
-    width, number = _WIDTH[codes], _NUMBER[codes].astype(np.uint64)
-    end = np.cumsum(width)
-    total = int(end[-1])
-    block = (end - 1) // (_BLOCK + 1)
-    blocks, last = int(block[-1]) + 1, (total - 1) % (_BLOCK + 1)
-    left = (np.minimum((block + 1) * (_BLOCK + 1), total) - end) + width
-    if last == 0 or ((end - width) // (_BLOCK + 1) != block).any():
-        raise ArchiveError("coded text does not divide into blocks: characters are lost or added")
-    part = _BEFORE[left, width - 1] + number * _AFTER[left, width - 1]
-    first = np.flatnonzero(np.diff(block, prepend=-1))
-    rank = np.add.reduceat(part, first)
-    sizes = np.full(blocks, _BLOCK)
-    sizes[-1] = last
-    if (rank >> (8 * sizes).astype(np.uint64)).any():
-        raise ArchiveError("coded text holds a block that stands for no bytes")
-    shifts = np.arange(8 * (_BLOCK - 1), -1, -8).astype(np.uint64)
-    data = (rank[:, None] >> shifts & np.uint64(0xFF)).astype(np.uint8).tobytes()
-    whole = (blocks - 1) * _BLOCK
-    return data[:whole] + data[whole + _BLOCK - last :]
+        places = [_PLACES[character] for character in text]
+    except KeyError:
+        raise ArchiveError("coded text holds a character outside its alphabet") from None
+    total = sum(kind + 1 for kind, _ in places)
+    blocks, rest = [], iter(places)
+    for start in range(0, total, _LENGTHS[_BLOCK]):
+        left = min(_LENGTHS[_BLOCK], total - start)
+        size, rank = _SIZES.get(left, -1), 0
+        while left > 0:
+            kind, number = next(rest)
+            if kind >= left:
+                size = -1  # the character does not end where its block does
+                break
+            branch = _BRANCHES[left][kind]
+            rank += branch.first + number * branch.follow
+            left = branch.left
+        if size < 0:
+            raise ArchiveError(
+                "coded text does not divide into blocks: characters are lost or added"
+            )
+        if rank >> 8 * size:
+            raise ArchiveError("coded text holds a block that stands for no bytes")
+        blocks.append(rank.to_bytes(size, "big"))
+    return b"".join(blocks)
 
 
 # --- cells that stay text ------------------------------------------------------------------
