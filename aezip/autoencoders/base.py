@@ -141,7 +141,8 @@ class Autoencoder(ABC):
         self, payload: bytes, shape: tuple[int, int, int], quality: int, side: int
     ) -> Pixels:
         """A smaller image of about the same proportions, where that takes less time than all of
-        it: its longer side has at least `side` pixels. Raises as `decode` does."""
+        it: its longer side has about `side` pixels, three quarters at least. Raises as `decode`
+        does."""
         return self.decode([payload], shape, quality)[0]
 
     def travelling(self) -> Parameters:

@@ -374,7 +374,7 @@ class Pyramid(Autoencoder):
     ) -> Pixels:
         """From the latents of the coarser levels alone: the low-pass image of some level."""
         halvings = self.config["levels"] - 1
-        while halvings and max(shape[:2]) >> halvings < side:
+        while halvings and max(shape[:2]) >> halvings < side * 3 // 4:
             halvings -= 1
         return self._decode(payload, shape, log_step(quality), halvings)
 
