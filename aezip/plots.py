@@ -47,12 +47,13 @@ def rate_distortion(
             zorder=3 if own else 2,
             label="aezip, decoder included" if own else name,
         )  # fmt: skip
-    low = min(min(y for _, y in points) for points in curves.values())
-    widest = max(x for x, _ in curves["aezip"])
+    # What is shown is where aezip's curve is, and what the others take there.
+    low, high = (f(y for _, y in curves["aezip"]) for f in (min, max))
+    margin = max(0.5, 0.1 * (high - low))
+    within = [x for points in curves.values() for x, y in points if low <= y <= high]
     axes.set(xlabel="bits per pixel", ylabel="mean PSNR (dB)", title=title)
-    axes.set_xlim(0, 1.15 * widest)
-    top = max(y for points in curves.values() for x, y in points if x <= 1.15 * widest)
-    axes.set_ylim(low - 0.5, top + 0.8)
+    axes.set_xlim(0, 1.08 * max(within))
+    axes.set_ylim(low - margin, high + margin)
     axes.legend(frameon=False, loc="lower right")
     _save(figure, path)
 

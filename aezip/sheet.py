@@ -18,8 +18,10 @@ from aezip.metrics import psnr
 from aezip.storage.files import one_line
 
 _SMALL = 96  # pixels a side up to which images are enlarged, each pixel a square
-_CELL = {True: 112, False: 300}  # about the side of an image as drawn: small ones, larger ones
-_COLUMNS = {True: 10, False: 4}
+_TILE = 112  # about the side of a small image as drawn
+_HEIGHT = 220  # of a larger one
+_COLUMNS = {True: 10, False: 4}  # of small images, of larger ones
+_NARROWEST = 84  # room for the text
 _GAP = 8
 _MARGIN = 16
 _LABEL = 78  # pixels on the left for what the lines are
@@ -83,22 +85,25 @@ def _entry(
 
 
 def _draw(entries: Sequence[_Entry]) -> Image.Image:
+    """Lines of images: small ones enlarged by one whole factor, larger ones of one height."""
     small = all(max(x.decoded.size) <= _SMALL for x in entries)
-    largest = max(max(x.decoded.size) for x in entries)
-    scale = max(1, round(_CELL[small] / largest)) if small else min(1.0, _CELL[small] / largest)
-    sizes = [tuple(max(1, round(n * scale)) for n in x.decoded.size) for x in entries]
-    columns = min(_COLUMNS[small], len(entries))
-    width = max(76, *(w for w, _ in sizes))
     pairs = entries[0].original is not None
-    left = _MARGIN + (_LABEL if pairs else 0)
+    largest = max(max(x.decoded.size) for x in entries)
+    factor = max(1, round(_TILE / largest))
+    sizes = [
+        (x.decoded.width * factor, x.decoded.height * factor) if small else _in_line(x.decoded)
+        for x in entries
+    ]
+    columns = _COLUMNS[small]
     lines = [range(i, min(i + columns, len(entries))) for i in range(0, len(entries), columns)]
+    left = _MARGIN + (_LABEL if pairs else 0)
+    widths = [max(w, _NARROWEST) for w, _ in sizes]
     heights = [max(sizes[i][1] for i in line) for line in lines]
     text = _LINE * len(entries[0].texts) + 6
     total = sum((2 if pairs else 1) * h + (_GAP if pairs else 0) + text + _GAP for h in heights)
+    broadest = max(sum(widths[i] + _GAP for i in line) for line in lines)
     page = Image.new(
-        "RGB",
-        (left + columns * (width + _GAP) - _GAP + _MARGIN, total + 2 * _MARGIN - _GAP),
-        "white",
+        "RGB", (left + broadest - _GAP + _MARGIN, total + 2 * _MARGIN - _GAP), "white"
     )
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(_FONT)
     y = _MARGIN
@@ -107,20 +112,24 @@ def _draw(entries: Sequence[_Entry]) -> Image.Image:
         if pairs:
             for top, label in zip(tops, ("original", "aezip"), strict=True):
                 pen.text((_MARGIN, top + height // 2), label, _INK, font, anchor="lm")
-        for column, number in enumerate(line):
+        x = left
+        for number in line:
             entry, (w, h) = entries[number], sizes[number]
-            x = left + column * (width + _GAP)
-            shown = (entry.original, entry.decoded) if pairs else (entry.decoded,)
-            for top, image in zip(tops, shown, strict=True):
-                assert image is not None
-                place = x + (width - w) // 2, top + (height - h) // 2
+            for top, image in zip(tops, filter(None, (entry.original, entry.decoded)), strict=True):
+                place = x + (widths[number] - w) // 2, top + (height - h) // 2
                 page.paste(_scaled(image, (w, h)), place)
             for at, words in enumerate(entry.texts):
-                where = x + width // 2, tops[-1] + height + 4 + at * _LINE
-                colour = _INK if at == 0 else _QUIET
-                pen.text(where, words, colour, font, anchor="ma")
+                where = x + widths[number] // 2, tops[-1] + height + 4 + at * _LINE
+                pen.text(where, words, _INK if at == 0 else _QUIET, font, anchor="ma")
+            x += widths[number] + _GAP
         y = tops[-1] + height + text + _GAP
     return page
+
+
+def _in_line(image: Image.Image) -> tuple[int, int]:
+    """The size at which a larger image is drawn: of the lines' height, unless it is very broad."""
+    scale = min(1.0, _HEIGHT / image.height, 2 * _HEIGHT / image.width)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
 
 
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:

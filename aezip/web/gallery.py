@@ -3,6 +3,7 @@ are asked for, and kept for when they are asked for again."""
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import os
@@ -26,7 +27,11 @@ SIDES = (128, 256, 512)
 """Longer sides of thumbnails in pixels: a page asks for the smallest that does."""
 
 _THUMBNAILS = 20_000  # kept; a photograph's has about 10 KB
+_TILES = 1000  # groups of small images kept, with about 30 KB each
 _IMAGES = 8  # kept in full size, so that going back and forth is quick
+TILES = 64
+"""Small images that are sent in one answer."""
+
 _LOSSLESS = 64 * 64  # pixels up to which a thumbnail is exact
 _MEASURED = 64  # images at most that are decoded and measured in one go
 _MEASURED_PIXELS = 400_000
@@ -39,6 +44,11 @@ class Picture(NamedTuple):
 
     data: bytes
     mime: str
+
+    @property
+    def address(self) -> str:
+        """A URL that holds it."""
+        return f"data:{self.mime};base64,{base64.b64encode(self.data).decode()}"
 
 
 def thumbnail(image: Image.Image) -> Picture:
@@ -72,6 +82,7 @@ class Gallery:
         self.archive = archive
         self.originals = originals
         self.thumbnail = lru_cache(_THUMBNAILS)(lambda *what: self._do("thumbnail", what))
+        self.tiles = lru_cache(_TILES)(lambda *rows: self._do("tiles", list(rows)))
         self.image = lru_cache(_IMAGES)(lambda row: self._do("image", row))
         self.original = lru_cache(_IMAGES)(lambda row: self._do("original", row))
         self.psnr = lru_cache(None)(lambda row: self._do("psnr", [row])[0])
@@ -224,6 +235,16 @@ class _Worker:
 
     def original(self, row: int) -> Picture:
         return exact(self._original(self.archive.row(row).name))
+
+    def tiles(self, rows: list[int]) -> list[str | None]:
+        """Whole images as addresses that hold them; none for a damaged row."""
+        found: list[str | None] = []
+        for row in rows:
+            try:
+                found.append(exact(self.archive[row]).address)
+            except ArchiveError:
+                found.append(None)
+        return found
 
     def psnr(self, rows: list[int]) -> list[float | str]:
         """In dB, or why there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 from aezip.archive import Archive
 from aezip.errors import ArchiveError
 from aezip.storage.files import one_line, reason, replacing
-from aezip.web.gallery import Gallery, Picture, thumbnail
+from aezip.web.gallery import Gallery, thumbnail
 
 _STYLE = '<link rel="stylesheet" href="gallery.css">'
 _SCRIPT = '<script src="gallery.js"></script>'
@@ -46,7 +45,7 @@ def export(
         try:
             if len(head) == 1:
                 raise ArchiveError(head[0])
-            pictures.append(_address(thumbnail(archive.thumbnail(archive.row(number), side))))
+            pictures.append(thumbnail(archive.thumbnail(archive.row(number), side)).address)
         except ArchiveError as error:
             failed.append((f"row {number}", str(error)))
             pictures.append("")
@@ -64,10 +63,6 @@ def export(
 
 def _no_work(tasks: list[Any]) -> Any:
     raise NotImplementedError("what is exported is decoded here")
-
-
-def _address(picture: Picture) -> str:
-    return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode()}"
 
 
 def _whole(data: dict[str, Any]) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from aezip.errors import AezipError, ImageError
-from aezip.web.gallery import SIDES, Gallery, Picture, open_gallery
+from aezip.web.gallery import SIDES, TILES, Gallery, Picture, open_gallery
 from aezip.web.page import static
 
 HOST = "127.0.0.1"
@@ -28,6 +29,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_TILE_LIST = re.compile(rf"\d{{1,9}}(,\d{{1,9}}){{0,{TILES - 1}}}")
 _THREADS = 8  # a browser has six connections at a time
 
 
@@ -119,7 +121,9 @@ def make_app(gallery: Gallery, port: int) -> Any:
         return row
 
     def send(picture: Picture) -> Response:
-        response = Response(picture.data, mimetype=picture.mime)
+        return keep(Response(picture.data, mimetype=picture.mime))
+
+    def keep(response: Response) -> Response:
         # Addresses carry the archive's version, so what they lead to never changes.
         response.headers["Cache-Control"] = "private, max-age=86400, immutable"
         return response
@@ -149,6 +153,13 @@ def make_app(gallery: Gallery, port: int) -> Any:
         if side not in SIDES:
             abort(404)
         return send(gallery.thumbnail(known(row), side))
+
+    @app.get("/<version>/tiles/<rows>")
+    def tiles(version: str, rows: str) -> Response:
+        if not _TILE_LIST.fullmatch(rows):
+            abort(404)
+        response = jsonify(gallery.tiles(*(known(int(row)) for row in rows.split(","))))
+        return keep(response)
 
     @app.get("/<version>/image/<int:row>")
     def image(version: str, row: int) -> Response:

@@ -11,6 +11,9 @@
   const CAPTION = 26;
   const WALL = [90, 120, 160, 210, 270, 340, 430]; // heights of the rows of larger images
   const TILE = [32, 48, 64, 84, 112, 168, 252];
+  const COARSE = 256; // pixels of the longer side of what is loaded first
+  const TOGETHER = 64; // small images that are asked for at once
+  const KEPT = 20000; // of them
   const FAST = 3; // pixels a millisecond of scrolling beyond which nothing is loaded
 
   let archive = null;
@@ -21,6 +24,7 @@
   let tallest = 0;
   let current = 0; // place in `shown` that the keyboard is at
   const items = new Map(); // elements by place in `shown`
+  const pictures = new Map(); // of small images, by row
 
   const decimals = (value, digits) =>
     value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -31,12 +35,14 @@
         : `${decimals(bytes / 1e6, 1)} MB`;
   const decibels = (value) => (value === "exact" ? "exact" : `${decimals(value, 2)} dB`);
 
-  // A larger picture takes longer to decode, so no larger one is asked for than is shown.
-  function thumbnail(row, pixels) {
-    if (embedded) return archive.pictures[row.number];
+  function thumbnail(row, side) {
+    return embedded ? archive.pictures[row.number] : `${address("thumbnail", row)}/${side}`;
+  }
+
+  // The side of the thumbnail that a box of so many pixels deserves.
+  function deserved(pixels) {
     const wanted = pixels * Math.min(2, window.devicePixelRatio);
-    const side = archive.sides.find((x) => x >= wanted) || archive.sides[archive.sides.length - 1];
-    return `${address("thumbnail", row)}/${side}`;
+    return archive.sides.find((x) => x >= wanted) || archive.sides[archive.sides.length - 1];
   }
 
   function address(kind, row) {
@@ -264,7 +270,10 @@
       const image = document.createElement("img");
       image.alt = row.name;
       image.decoding = "async";
-      image.onload = () => image.classList.add("loaded");
+      image.onload = () => {
+        image.classList.add("loaded");
+        sharpen();
+      };
       image.onerror = () => failed(item, frame);
       frame.append(image);
     }
@@ -277,7 +286,7 @@
       name.textContent = row.name;
       const value = psnr && $("order").value === "psnr" ? psnr[row.number] : "";
       size.textContent = row.error ? "" : value ? decibels(value) : short(row.bytes);
-      caption.append(name, size);
+      caption.append(...(width < 130 ? [name] : [name, size]));
       link.append(caption);
     }
     item.append(link);
@@ -300,22 +309,81 @@
     item.remove();
   }
 
+  function inView(number, above) {
+    const [, y, , height] = boxes[number];
+    return y + height > above && y < above + window.innerHeight;
+  }
+
   // What is in view comes first, then what is just outside.
   function load(above) {
     const waiting = [];
     for (const [number, item] of items) {
       const image = item.querySelector("img");
       if (image && !image.hasAttribute("src")) {
-        const [, y, , height] = boxes[number];
-        const outside = Math.max(above - y - height, y - above - window.innerHeight, 0);
-        waiting.push([outside > 0, number, image]);
+        waiting.push([!inView(number, above), number, image]);
       }
     }
     waiting.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    if (!embedded && $("grid").classList.contains("tiles")) askTiles(waiting);
+    else for (const [, number, image] of waiting) ask(image, number, COARSE);
+  }
+
+  // Small images are many at a time, and each is decoded sooner than it is asked for by itself.
+  function askTiles(waiting) {
     for (const [, number, image] of waiting) {
+      const known = pictures.get(shown[number].number);
+      if (known) set(image, known);
+    }
+    const missing = waiting.filter(([, , image]) => !image.src && !image.dataset.asked);
+    for (let first = 0; first < missing.length; first += TOGETHER) {
+      const some = missing.slice(first, first + TOGETHER);
+      for (const [, , image] of some) image.dataset.asked = true;
+      fetchTiles(some.map(([, number, image]) => [shown[number].number, image]));
+    }
+  }
+
+  async function fetchTiles(some) {
+    let found;
+    try {
+      found = await get(`/${archive.version}/tiles/${some.map(([number]) => number).join()}`);
+    } catch (error) {
+      notice(error.message);
+      return;
+    }
+    if (pictures.size > KEPT) pictures.clear();
+    some.forEach(([number, image], at) => {
+      if (found[at]) pictures.set(number, found[at]);
+      if (found[at]) set(image, found[at]);
+      else image.onerror?.();
+    });
+  }
+
+  function set(image, source) {
+    image.src = source;
+    if (image.complete && image.naturalWidth) image.classList.add("loaded");
+  }
+
+  function ask(image, number, most) {
+    const [, , width, height] = boxes[number];
+    const side = embedded ? 0 : Math.min(deserved(Math.max(width, height)), most);
+    image.dataset.side = side;
+    set(image, thumbnail(shown[number], side));
+  }
+
+  // A larger picture takes longer to decode. So all that are in view are loaded coarse, and when
+  // that is done, one after the other as large as it is shown.
+  function sharpen() {
+    if (embedded || $("grid").classList.contains("tiles")) return;
+    if ($("grid").querySelector("img[src]:not(.loaded)")) return;
+    const above = window.scrollY - $("grid").offsetTop;
+    for (const [number, item] of items) {
+      const image = item.querySelector("img");
       const [, , width, height] = boxes[number];
-      image.src = thumbnail(shown[number], Math.max(width, height));
-      if (image.complete && image.naturalWidth) image.classList.add("loaded");
+      if (image?.src && inView(number, above)
+        && Number(image.dataset.side) < deserved(Math.max(width, height))) {
+        ask(image, number, Infinity);
+        return;
+      }
     }
   }
 
@@ -448,10 +516,12 @@
   }
 
   $("viewer").addEventListener("close", () => {
+    const place = shown.indexOf(view.row);
     view.row = null;
     for (const image of [$("decoded"), $("original")]) image.removeAttribute("src");
     if (location.hash) history.replaceState(null, "", location.pathname + location.search);
-    if (shown.length) go(current);
+    // Where the keyboard was before, it is already.
+    if (shown.length) go(place < 0 ? current : place);
   });
   $("close").addEventListener("click", leave);
 
@@ -482,8 +552,8 @@
       return;
     }
     $("picture").classList.add("coarse");
-    $("decoded").src = $("grid").querySelector(`[href="#${row.number}"] img[src]`)?.src
-      || thumbnail(row, 1);
+    $("decoded").src = $("grid").querySelector(`[href="#${row.number}"] img.loaded`)?.src
+      || thumbnail(row, archive.sides?.[0]);
     fit();
     describe(row, {});
     if (embedded) {
