@@ -137,7 +137,7 @@ def bench(
     from aezip import bench as benches
     from aezip import plots
 
-    plots.check_plots()
+    plots.check_plots(plot)
     began = time.monotonic()
     with console.bar(desc="reading the images", leave=False) as bar:
 

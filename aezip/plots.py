@@ -19,8 +19,10 @@ _OTHERS = ("#2e6f95", "#3a7d44", "#8d6a9f", "#8a8a80")
 _SIZE = (8.0, 5.2)  # inches
 
 
-def check_plots() -> None:
-    """Raises AezipError where nothing can be drawn; better before the work than after it."""
+def check_plots(path: str | os.PathLike[str]) -> None:
+    """Raises AezipError where no plot can be written; better before the work than after it."""
+    if not os.fspath(path).lower().endswith(".png"):
+        raise ImageError(f"{one_line(path)}: plots are written as .png; name one of these")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -34,6 +36,7 @@ def rate_distortion(
     title: str,
 ) -> None:
     """Curves of (bits per pixel, PSNR in dB), by the names of their codecs. aezip's is "aezip"."""
+    check_plots(path)
     figure, axes = _figure()
     others = iter(_OTHERS)
     for name, points in curves.items():
@@ -61,6 +64,7 @@ def rate_distortion(
 def training(header: Mapping[str, Any], path: str | os.PathLike[str], *, title: str) -> None:
     """A model's training: rate and PSNR of the fixed sample over the minutes, and a sample image
     at several stages."""
+    check_plots(path)
     history = np.array(header["history"], np.float64).reshape(-1, 3)
     stages = header.get("stages", [])
     pictures = [_picture(stage["picture"]) for stage in stages]
@@ -89,7 +93,6 @@ def training(header: Mapping[str, Any], path: str | os.PathLike[str], *, title: 
 
 def _figure(pictures: Sequence[Image.Image] = ()) -> tuple[Any, Any]:
     """A figure and its axes; below them further axes with pictures, of small ones each pixel."""
-    check_plots()
     from matplotlib.figure import Figure  # without pyplot: no window, nothing global
 
     width, height = _SIZE
@@ -122,8 +125,6 @@ def _picture(text: str) -> Image.Image:
 
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> None:
-    if not os.fspath(path).lower().endswith(".png"):
-        raise ImageError(f"{one_line(path)}: plots are written as .png; name one of these")
     try:
         with replacing(path, sync=False) as temporary:
             figure.savefig(temporary, dpi=130)

@@ -97,7 +97,8 @@ def test_the_command(tmp_path, quick):
         points = result.curves[row["codec"]]
         (point,) = (x for x in points if x.quality == int(row["quality"]))
         assert int(row["bytes"]) == point.size
-        assert float(row["bits per pixel"]) == pytest.approx(8 * point.size / result.pixels, abs=1e-4)
+        bpp = 8 * point.size / result.pixels
+        assert float(row["bits per pixel"]) == pytest.approx(bpp, abs=1e-4)
         assert float(row["PSNR"]) == pytest.approx(point.psnr, abs=1e-3)
     with Image.open(tmp_path / "bench.png") as image:
         assert image.format == "PNG" and image.width > 600

@@ -113,8 +113,8 @@ def test_json_names_what_failed(here):
     lines = (here / "out.csv").read_bytes().split(b"\n")
     lines[6] = lines[6][:-1] + (b"A" if lines[6][-1:] != b"A" else b"B")
     (here / "out.csv").write_bytes(b"\n".join(lines))
-    for arguments in (["list", "out.csv"], ["extract", "out.csv", "x"], ["export", "out.csv", "x.html"]):
-        done = invoke(*arguments, "--json", cwd=here)
+    for command, *more in (["list"], ["extract", "x"], ["export", "x.html"]):
+        done = invoke(command, "out.csv", *more, "--json", cwd=here)
         (failed,) = json.loads(done.stdout)["failed"]
         assert done.exit_code == 1 and failed["name"] == "row 5" and "damaged" in failed["why"]
     broken = shutil.copytree(photos(), here / "broken")
@@ -134,9 +134,11 @@ def test_colours_are_for_terminals(here):
 
 
 def test_long_work_shows_the_time_left(here):
-    seen = on_a_terminal("fit", photos(), "--model", "m.h5", "--steps", STEPS, "--jobs", 1, cwd=here)
+    fitting = ["fit", photos(), "--model", "m.h5", "--steps", STEPS, "--jobs", 1]
+    seen = on_a_terminal(*fitting, cwd=here)
     assert re.search(r"\d+%\|.*bpp, .* dB, \d+:\d\d left", seen)
-    seen = on_a_terminal("compress", DIGITS, "d.csv", "--model", digit_model(), "--jobs", 1, cwd=here)
+    compressing = ["compress", DIGITS, "d.csv", "--model", digit_model(), "--jobs", 1]
+    seen = on_a_terminal(*compressing, cwd=here)
     assert re.search(r"40/40 \[\d\d:\d\d<", seen)
     assert "measured in" in seen
     quiet = on_a_terminal("extract", "out.csv", "x", "--quiet", cwd=here)

@@ -196,6 +196,51 @@ def test_decoding_gives_what_training_measures(monkeypatch):
     assert 8 * len(payload) == pytest.approx(loss.bits, rel=0.02)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(96, 160), (33, 200), (300, 7)], ids=str)
+def test_a_preview_is_the_image_made_smaller(size, channels):
+    pixels = picture(*size, channels)
+    payload, image = coded(started(), pixels, 85)
+    for side in (1, 16, 30, 60, 150, 1000):
+        small = started().preview(payload, pixels.shape, 85, side)
+        halvings = round(np.log2(max(size) / max(small.shape[:2])))
+        assert small.shape == (*(-(-n >> halvings) for n in size), channels)
+        assert max(small.shape[:2]) >= min(0.75 * side - 1, max(size))
+        assert halvings == 4 or max(small.shape[:2]) < 1.6 * side or halvings == 0
+        if not halvings:
+            np.testing.assert_array_equal(small, image)
+            continue
+        unit = 1 << halvings
+        padded = np.pad(image, [(0, -n % unit) for n in size] + [(0, 0)], mode="edge")
+        blocks = padded.reshape(small.shape[0], unit, small.shape[1], unit, channels)
+        expected = blocks.mean(axis=(1, 3))
+        assert abs(float(np.mean(small - expected))) < 4
+        assert psnr(small, expected) > 20
+
+
+def test_a_preview_reads_the_coarser_latents_alone(monkeypatch):
+    pixels = photograph("fig")[:192, :256]
+    payload, _ = coded(started(), pixels, 85)
+    where = layout(192, 256, 5, 3)
+    steps = where.steps_down_to(3)
+    # No step after those decodes any of them, and the last one decodes one.
+    coarse = np.array([plane.level >= 3 for plane in where.planes])[where.plane_of]
+    assert not coarse[where.bounds[steps] :].any()
+    assert coarse[where.bounds[steps - 1] : where.bounds[steps]].any()
+    assert where.bounds[steps] < 0.4 * where.bounds[-1]
+    read = []
+
+    class Counting(Decoder):
+        def decode(self, rows):
+            values = super().decode(rows)
+            read.append(len(values))
+            return values
+
+    monkeypatch.setattr("aezip.autoencoders.pyramid.Decoder", Counting)
+    assert started().preview(payload, pixels.shape, 85, 64).shape == (48, 64, 3)
+    assert sum(read) == where.bounds[steps]
+
+
 def test_opaque_images_stay_opaque_and_cost_no_more():
     pixels = picture(64, 64, 3)
     opaque = np.concatenate([pixels, np.full((64, 64, 1), 255, np.uint8)], axis=2)
