@@ -87,8 +87,6 @@ def main(context: click.Context) -> None:
 
     out.csv and out.h5 together are the whole archive.
     """
-    if os.environ.get("NO_COLOR"):  # https://no-color.org
-        context.color = False
     if context.invoked_subcommand is None:
         click.echo(_FIRST)
 

@@ -39,7 +39,7 @@ def browse(csv: Path, originals: Path | None, port: int | None) -> None:
     from aezip.web.server import serve
 
     def ready(address: str) -> None:
-        click.echo(f"{one_line(csv)} is at {console.heading(address)} until you press Ctrl-C")
+        console.say(f"{one_line(csv)} is at {console.heading(address)} until you press Ctrl-C")
         if has_screen():
             webbrowser.open(address)
 

@@ -4,6 +4,7 @@ somebody sees them."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,13 +54,13 @@ def result(text: str, data: Mapping[str, Any]) -> None:
     if wants_json():
         click.echo(json.dumps(data, default=_plain, allow_nan=False))
     elif not is_quiet():
-        click.echo(text)
+        click.echo(text, color=_coloured())
 
 
 def say(text: str) -> None:
     """Something for a person alone."""
     if not wants_json() and not is_quiet():
-        click.echo(text)
+        click.echo(text, color=_coloured())
 
 
 def bar(total: float | None = None, **options: Any) -> Any:
@@ -92,7 +93,8 @@ def warn(failed: Sequence[tuple[str, str]]) -> None:
 
 def error(text: str) -> None:
     """One line on standard error."""
-    click.echo(f"{click.style('aezip:', fg='red', bold=True)} {text}", err=True)
+    who = click.style("aezip:", fg="red", bold=True)
+    click.echo(f"{who} {text}", err=True, color=_coloured())
 
 
 def duration(seconds: float) -> str:
@@ -102,6 +104,11 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def _coloured() -> bool | None:
+    """Never where NO_COLOR is set (https://no-color.org), else on terminals."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from aezip import bench, images, metrics, peers
 
 pytest.importorskip("matplotlib", reason="needs the extra aezip[plot]")
 QUALITIES = {"pyramid": (30, 60), "dense": (40, 50)}
-PEERS = {"JPEG": (20, 60, 90), "WebP": (1, 40, 85), "AVIF": (20, 60), "JPEG XL": (20, 80)}
+PEERS = {"JPEG": (20, 90), "WebP": (1, 85), "AVIF": (20, 60), "JPEG XL": (20, 80)}
 
 
 @pytest.fixture
