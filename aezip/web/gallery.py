@@ -9,6 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
@@ -90,11 +91,14 @@ class Gallery:
         self._measured: dict[int, float | str | None] = {}
         self._measuring: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._wrong: AezipError | None = None
         self._closed = False
 
     def _do(self, task: str, argument: Any) -> Any:
         try:
             return next(self._run([(task, argument)]))
+        except CancelledError:
+            raise AezipError("aezip browse has ended") from None
         except BrokenProcessPool:
             raise AezipError(
                 "a process that decodes was ended from outside (out of memory?); start again"
@@ -136,7 +140,9 @@ class Gallery:
 
     def measured(self) -> dict[str, Any]:
         """The PSNR of each row as `details` has it: null where it cannot be measured, and "" where
-        it was not yet. Asking for it sets the work going."""
+        it was not yet. Asking for it sets the work going. Raises what has ended the work."""
+        if self._wrong is not None:
+            raise self._wrong
         with self._starting:
             if self._measuring is None and self.originals is not None:
                 self._measuring = threading.Thread(target=self._measure_all, daemon=True)
@@ -149,6 +155,15 @@ class Gallery:
         }
 
     def _measure_all(self) -> None:
+        try:
+            self._measure_batches()
+        except AezipError as error:
+            self._wrong = error
+        except RuntimeError:  # the processes are no longer there
+            if not self._closed:
+                raise
+
+    def _measure_batches(self) -> None:
         # One batch at a time: other processes are left to those who look at pictures.
         batch: list[int] = []
         pixels = 0

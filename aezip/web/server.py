@@ -54,16 +54,21 @@ def serve(
     except ImportError:
         raise AezipError("the gallery needs more packages: pip install 'aezip[web]'") from None
     logging.getLogger("waitress").setLevel(logging.ERROR)
-    with _listening(port) as listener, open_gallery(csv, originals, jobs) as gallery:
-        number = listener.getsockname()[1]
-        app = make_app(gallery, number)
-        server = waitress.create_server(app, sockets=[listener], threads=_THREADS)
-        if ready is not None:
-            ready(f"http://{HOST}:{number}/")
-        try:
-            server.run()  # returns at a KeyboardInterrupt
-        finally:
-            server.close()
+    try:
+        with _listening(port) as listener, open_gallery(csv, originals, jobs) as gallery:
+            number = listener.getsockname()[1]
+            app = make_app(gallery, number)
+            server = waitress.create_server(app, sockets=[listener], threads=_THREADS)
+            if ready is not None:
+                ready(f"http://{HOST}:{number}/")
+            try:
+                server.run()
+            finally:
+                server.close()
+            # Waitress keeps it to itself; what is still being decoded is to be given up, too.
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        return
 
 
 def _listening(port: int | None) -> socket.socket:

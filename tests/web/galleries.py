@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from folders import digit_archive, environment, place
@@ -19,6 +20,7 @@ from aezip.storage.rows import Row, write_rows
 MANY = 10_000
 
 
+@cache
 def many() -> Path:
     """The digits' archive with its rows repeated under other names."""
     archive = aezip.open(digit_archive())

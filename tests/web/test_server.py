@@ -14,7 +14,7 @@ import urllib.request
 import numpy as np
 import pytest
 from folders import DIGITS, digit_archive, invoke, photo_archive, photos, refused
-from galleries import browsing
+from galleries import browsing, many
 from PIL import Image
 
 import aezip
@@ -258,6 +258,28 @@ def test_browse_serves_on_this_machine_alone_and_ends_with_ctrl_c(tmp_path):
         # A second one takes another port by itself, and is told where it asks for this one.
         refused(invoke("browse", digit_archive(), "--port", port, cwd=tmp_path),
                 f"port {port} cannot be had")  # fmt: skip
+
+
+def test_ctrl_c_ends_what_is_being_measured(tmp_path):
+    with (
+        browsing(many(), "--originals", DIGITS, cwd=tmp_path) as address,
+        urllib.request.urlopen(address + "psnr.json") as response,
+    ):
+        assert json.load(response)["done"] < 10_000
+
+
+def test_an_archive_that_changes_meanwhile_is_said(tmp_path):
+    for path in (digit_archive(), digit_archive().with_suffix(".h5")):
+        shutil.copy(path, tmp_path)
+    with open_gallery(tmp_path / "out.csv", DIGITS, 1) as opened:
+        client = make_app(opened, PORT).test_client()
+        assert client.get("/x/thumbnail/0/128", headers=HOST).status_code == 200
+        (tmp_path / "out.csv").write_bytes((tmp_path / "out.csv").read_bytes() + b"\n")
+        says = "was changed while it was open; open it again"
+        for path in ("/archive.json", "/x/image/1"):
+            response = client.get(path, headers=HOST)
+            assert response.status_code == 500 and says in response.text
+        assert says in client.get("/x/details/2", headers=HOST).get_json()["missing"]
 
 
 def test_browse_of_nonsense(tmp_path):

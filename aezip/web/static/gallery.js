@@ -296,7 +296,7 @@
 
   function failed(item, frame) {
     item.classList.add("damaged");
-    frame.textContent = "damaged";
+    frame.textContent = "cannot be shown";
   }
 
   // An image that is no longer in view is no longer waited for.
