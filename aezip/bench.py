@@ -72,14 +72,17 @@ class Bench:
 
     def size_at(self, codec: str, db: float) -> float | None:
         """Bytes of a codec at a PSNR, from its curve; None beyond its ends."""
-        points = sorted(self.curves[codec], key=lambda point: point.psnr)
-        db_of = np.array([point.psnr for point in points])
-        if not db_of[0] <= db <= db_of[-1]:
+        # Of two qualities that come to one PSNR the one of fewer bytes counts.
+        fewest: dict[float, float] = {}
+        for point in self.curves[codec]:
+            fewest[point.psnr] = min(point.size, fewest.get(point.psnr, np.inf))
+        reached = np.array(sorted(fewest))
+        if not reached[0] <= db <= reached[-1]:
             return None
-        log = np.log([point.size for point in points])
-        if len(points) == 1:
-            return float(points[0].size)
-        return float(np.exp(metrics.pchip(db_of, log, np.array([db]))[0]))
+        if len(reached) == 1:
+            return float(fewest[db])
+        sizes = np.log([fewest[x] for x in reached.tolist()])
+        return float(np.exp(metrics.pchip(reached, sizes, np.array([db]))[0]))
 
     def bd_rate(
         self, codec: str, low: float | None = None, high: float | None = None

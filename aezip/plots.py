@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from aezip.console import duration
 from aezip.errors import AezipError, ImageError
 from aezip.storage.files import one_line, reason, replacing
 
@@ -84,7 +85,7 @@ def training(header: Mapping[str, Any], path: str | os.PathLike[str], *, title: 
         axes.axvline(stage["minutes"], color="#999999", linewidth=0.8, linestyle=":", zorder=1)
         place = figure.axes[1 + at]
         place.set_title(
-            f"{stage['minutes']:.1f} min\n"
+            f"{duration(60 * stage['minutes'])}\n"
             f"{stage['bits_per_pixel']:.3f} bpp, {stage['psnr']:.2f} dB",
             fontsize=8.5,
         )

@@ -16,6 +16,7 @@ from aezip.archive import Archive
 from aezip.errors import ArchiveError, ImageError
 from aezip.metrics import psnr
 from aezip.storage.files import one_line
+from aezip.storage.rows import Head
 
 _SMALL = 96  # pixels a side up to which images are enlarged, each pixel a square
 _TILE = 112  # about the side of a small image as drawn
@@ -68,20 +69,23 @@ def sheet(
 
 
 def _entry(
-    archive: Archive, number: int, head: object, against: str | os.PathLike[str] | None
+    archive: Archive,
+    number: int,
+    head: Head | ArchiveError,
+    against: str | os.PathLike[str] | None,
 ) -> _Entry:
     row = archive.row(number)
-    size = getattr(head, "size", len(row.latents))
+    if isinstance(head, ArchiveError):
+        raise head
+    size = f"{head.size:,} bytes"
     decoded = archive.decode(row)
     if against is None:
-        return _Entry(decoded, None, [f"{size:,} bytes"])
+        return _Entry(decoded, None, [size])
     original = images.read(Path(against) / row.name)
     if original.size != decoded.size or original.mode != decoded.mode:
         raise ImageError(f"{one_line(Path(against) / row.name)} is not the image of row {number}")
     db = psnr(images.to_array(original), images.to_array(decoded))
-    return _Entry(
-        decoded, original, ["exact" if math.isinf(db) else f"{db:.1f} dB", f"{size:,} bytes"]
-    )
+    return _Entry(decoded, original, ["exact" if math.isinf(db) else f"{db:.1f} dB", size])
 
 
 def _draw(entries: Sequence[_Entry]) -> Image.Image:
