@@ -98,9 +98,10 @@
     follow();
   }
 
+  const names = new Intl.Collator("en", { numeric: true });
   const ORDERS = {
     row: (a, b) => a.number - b.number,
-    name: (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
+    name: (a, b) => names.compare(a.name, b.name),
     bytes: (a, b) => a.bytes - b.bytes,
     pixels: (a, b) => a.width * a.height - b.width * b.height,
     psnr: (a, b) => rank(a) - rank(b),
