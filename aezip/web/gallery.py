@@ -68,6 +68,31 @@ def exact(image: Image.Image) -> Picture:
     return Picture(buffer.getvalue(), "image/png")
 
 
+def describe(archive: Archive, originals: bool) -> dict[str, Any]:
+    """What a page has to know of an archive before it shows anything; JSON can hold it.
+
+    rows: [name, width, height, bytes in the CSV, mode, quality] each, or [why it is damaged].
+    Raises ArchiveError where the archive cannot be read, or was changed.
+    """
+    rows = [
+        [str(x)]
+        if isinstance(x, ArchiveError)
+        else [x.name, x.width, x.height, x.size, x.mode, x.quality]
+        for x in archive.heads()
+    ]
+    state = os.stat(archive.path)
+    return {
+        "name": archive.path.name,
+        "csvBytes": state.st_size,
+        "decoderBytes": os.path.getsize(archive.decoder_path),
+        "architecture": archive.decoder.arch,
+        "originals": originals,
+        "sides": SIDES,
+        "version": f"{state.st_mtime_ns:x}",
+        "rows": rows,
+    }
+
+
 class Gallery:
     """What is shown of one archive. Its methods may be called from several threads at once.
 
@@ -103,29 +128,6 @@ class Gallery:
             raise AezipError(
                 "a process that decodes was ended from outside (out of memory?); start again"
             ) from None
-
-    def description(self) -> dict[str, Any]:
-        """What a page has to know before it shows anything; JSON can hold it.
-
-        rows: [name, width, height, bytes in the CSV, mode, quality] each, or [why it is damaged].
-        """
-        rows = [
-            [str(x)]
-            if isinstance(x, ArchiveError)
-            else [x.name, x.width, x.height, x.size, x.mode, x.quality]
-            for x in self.archive.heads()
-        ]
-        state = os.stat(self.archive.path)
-        return {
-            "name": self.archive.path.name,
-            "csvBytes": state.st_size,
-            "decoderBytes": os.path.getsize(self.archive.decoder_path),
-            "architecture": self.archive.decoder.arch,
-            "originals": self.originals is not None,
-            "sides": SIDES,
-            "version": f"{state.st_mtime_ns:x}",
-            "rows": rows,
-        }
 
     def details(self, row: int) -> dict[str, Any]:
         """PSNR in dB ("exact" where nothing differs) and bytes of the original, or why there are

@@ -11,7 +11,7 @@ from typing import Any
 from aezip.archive import Archive
 from aezip.errors import ArchiveError
 from aezip.storage.files import one_line, reason, replacing
-from aezip.web.gallery import Gallery, thumbnail
+from aezip.web.gallery import describe, thumbnail
 
 _STYLE = '<link rel="stylesheet" href="gallery.css">'
 _SCRIPT = '<script src="gallery.js"></script>'
@@ -38,7 +38,7 @@ def export(
     (rows done, rows in all). Raises AezipError where nothing could be written.
     """
     archive = Archive(csv)
-    description = Gallery(archive, None, _no_work).description()
+    description = describe(archive, originals=False)
     failed: list[tuple[str, str]] = []
     pictures: list[str] = []
     for number, head in enumerate(description["rows"]):
@@ -59,10 +59,6 @@ def export(
     except OSError as error:
         raise ArchiveError(f"{one_line(html)} cannot be written: {reason(error)}") from error
     return failed
-
-
-def _no_work(tasks: list[Any]) -> Any:
-    raise NotImplementedError("what is exported is decoded here")
 
 
 def _whole(data: dict[str, Any]) -> str:

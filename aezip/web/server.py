@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aezip.errors import AezipError, ImageError
-from aezip.web.gallery import SIDES, TILES, Gallery, Picture, open_gallery
+from aezip.web.gallery import SIDES, TILES, Gallery, Picture, describe, open_gallery
 from aezip.web.page import static
 
 HOST = "127.0.0.1"
@@ -147,7 +147,7 @@ def make_app(gallery: Gallery, port: int) -> Any:
 
     @app.get("/archive.json")
     def archive() -> Response:
-        return jsonify(gallery.description())
+        return jsonify(describe(gallery.archive, gallery.originals is not None))
 
     @app.get("/psnr.json")
     def measured() -> Response:
