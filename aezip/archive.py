@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePath, PurePosixPath
 from typing import overload
@@ -20,7 +20,7 @@ from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
 from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import read_decoder
-from aezip.storage.rows import MODES, Row, RowFile
+from aezip.storage.rows import MODES, Head, Row, RowFile
 
 MAX_PIXELS = 178_956_970
 """A row that claims more is refused: what Pillow refuses to open, too."""
@@ -76,6 +76,11 @@ class Archive(Sequence[Image.Image]):
         every = self._file.names()
         return [every[i] for i in self._rows]
 
+    def heads(self) -> list[Head | ArchiveError]:
+        """What the CSV says of each row, unchecked, and the bytes that it takes there."""
+        every = self._file.heads(self._defaults)
+        return [every[i] for i in self._rows]
+
     @property
     def decoder(self) -> Autoencoder:
         """What rebuilds the images."""
@@ -103,16 +108,31 @@ class Archive(Sequence[Image.Image]):
 
     def decode(self, row: Row) -> Image.Image:
         """The image of a row of this archive. Raises ArchiveError for damaged latents."""
+        with self._decoding(row) as shape:
+            pixels = self._decoder.decode([row.latents], shape, row.quality)[0]
+        return pictures.from_array(pixels)
+
+    def thumbnail(self, row: Row, side: int) -> Image.Image:
+        """The image of a row with its longer side brought down to `side` pixels; it is decoded no
+        further than that takes. Raises as `decode` does."""
+        with self._decoding(row) as shape:
+            pixels = self._decoder.preview(row.latents, shape, row.quality, side)
+        image = pictures.from_array(pixels)
+        scale = min(side, max(image.size)) / max(row.width, row.height)
+        size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
+        return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+    @contextmanager
+    def _decoding(self, row: Row) -> Iterator[tuple[int, int, int]]:
+        """The shape to decode; what goes wrong then is an ArchiveError that names the row."""
         try:
             if row.width * row.height > MAX_PIXELS:
                 raise ArchiveError(f"it claims more than {MAX_PIXELS} pixels")
             check_quality(row.quality)
-            shape = row.height, row.width, MODES.index(row.mode) + 1
-            pixels = self._decoder.decode([row.latents], shape, row.quality)[0]
+            yield row.height, row.width, MODES.index(row.mode) + 1
         except (ArchiveError, ModelError) as error:
             shown = f"{one_line(self.path)}: {one_line(row.name)}"
             raise ArchiveError(f"{shown} cannot be decoded: {error}") from error
-        return pictures.from_array(pixels)
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ that was done for the other images is kept, and the status is still 1.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import sys
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import aezip
-from aezip import display, images
+from aezip import cli_show, console, display, images
 from aezip.archive import load_decoder
 from aezip.autoencoders import ARCHITECTURES, Autoencoder
 from aezip.entropy import parameters as coded
 from aezip.errors import AezipError, ArchiveError
+from aezip.options import processors, row_range
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
 
@@ -54,12 +56,27 @@ class _Commands(click.Group):
 
 class _OneLineError(click.ClickException):
     def show(self, file: Any = None) -> None:
-        click.echo(f"aezip: {self.message}", err=True)
+        console.error(self.message)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_FIRST = """\
+aezip packs a folder of images into a CSV. Three commands matter:
+
+  aezip fit photos/                  learn the collection     -> models/photos.h5
+  aezip compress photos/ out.csv     pack it                  -> out.csv and out.h5
+  aezip view out.csv --row 3         see any image of it
+
+aezip browse out.csv shows all of them in your browser; aezip --help lists every command."""
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(aezip.__version__, prog_name="aezip", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Packs a folder of images: a neural network is fitted to them, and each becomes a row of a
     CSV.
 
@@ -70,6 +87,8 @@ def main() -> None:
 
     out.csv and out.h5 together are the whole archive.
     """
+    if context.invoked_subcommand is None:
+        click.echo(_FIRST)
 
 
 @main.command()
@@ -105,6 +124,7 @@ def main() -> None:
     type=click.IntRange(min=1),
     help="Processes that train side by side; by default one per processor, of use are two.",
 )
+@console.output_options
 def fit(
     folder: Path,
     model: Path | None,
@@ -124,9 +144,7 @@ def fit(
         raise click.UsageError("--minutes and --steps exclude each other")
     if minutes is not None and not math.isfinite(minutes):
         raise click.UsageError("--minutes is a number of minutes")
-    from tqdm import tqdm  # not above, for the same reason as the types there
-
-    with tqdm(total=100, disable=None, bar_format=_BAR, desc="reading the images") as bar:
+    with console.bar(100, bar_format=_BAR, desc="reading the images") as bar:
 
         def show(p: Progress) -> None:
             left = f"{int(p.seconds_left) // 60}:{int(p.seconds_left) % 60:02d}"
@@ -144,14 +162,27 @@ def fit(
             quality=quality,
             start=start,
             seed=seed,
-            jobs=jobs or _processors(),
+            jobs=jobs or processors(),
             progress=show,
         )
-    _warn(result.failed)
-    click.echo(_fitted(result))
+    console.warn(result.failed)
+    minutes, bpp, db = result.history[-1]
+    data = {
+        "model": result.path,
+        "architecture": result.autoencoder.arch,
+        "images": result.images,
+        "bits_per_pixel": bpp,
+        "psnr": db,
+        "minutes": minutes,
+        "seconds": round(result.seconds, 3),
+        "interrupted": result.interrupted,
+        "skipped": result.skipped,
+        "failed": console.failures(result.failed),
+    }
+    console.result(_fitted(result), data)
     _mention_skipped(result.skipped)
     if result.interrupted:
-        click.echo("interrupted; run the same command again to go on from here")
+        console.say("interrupted; run the same command again to go on from here")
     sys.exit(1 if result.failed else 0)
 
 
@@ -180,6 +211,7 @@ def fit(
     type=click.IntRange(min=1),
     help="Processes that work side by side; by default one per processor.",
 )
+@console.output_options
 def compress(
     folder: Path,
     csv: Path,
@@ -189,9 +221,7 @@ def compress(
     jobs: int | None,
 ) -> None:
     """Pack the images of FOLDER into OUT.csv, and their decoder into OUT.h5 beside it."""
-    from tqdm import tqdm
-
-    with tqdm(disable=None, unit=" images", desc="compressing", leave=False) as bar:
+    with console.bar(unit=" images", desc="compressing", leave=False) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -206,13 +236,18 @@ def compress(
                 model,
                 quality=quality,
                 effort=effort,
-                jobs=jobs or _processors(),
+                jobs=jobs or processors(),
                 progress=show,
             )
         except KeyboardInterrupt:
             raise _OneLineError(f"interrupted; {one_line(csv)} was not written") from None
-    _warn(report.failed)
-    click.echo(_table(report))
+    console.warn(report.failed)
+    data = dataclasses.asdict(report) | {
+        "archive_bytes": report.archive_bytes,
+        "bits_per_pixel": report.bits_per_pixel,
+        "failed": console.failures(report.failed),
+    }
+    console.result(_table(report), data)
     _mention_skipped(report.skipped)
     sys.exit(1 if report.failed else 0)
 
@@ -227,6 +262,7 @@ def compress(
     type=click.Path(path_type=Path),
     help="Write it as PNG, JPEG or WebP, by the extension, and do not show it.",
 )
+@console.output_options
 def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> None:
     """Show one image of an archive, in the system's viewer or in the terminal."""
     if row is not None and name is not None:
@@ -244,61 +280,130 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
     image = archive.decode(found)
     if save is None:
         display.show(image, found.name)
-    else:
-        images.write(image, save)
-        size = f"{image.width}x{image.height}"
-        click.echo(f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}")
+        return
+    images.write(image, save)
+    size = f"{image.width}x{image.height}"
+    console.result(
+        f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}",
+        {
+            "name": found.name,
+            "width": image.width,
+            "height": image.height,
+            "mode": image.mode,
+            "quality": found.quality,
+            "bytes": len(found.latents),
+            "saved": save,
+        },
+    )
 
 
 @main.command("list")
 @click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
+@console.output_options
 def list_(csv: Path) -> None:
     """List the images of an archive: row, bytes of latents, size, mode, quality, name."""
     archive = aezip.open(csv)
-    failed = 0
-    click.echo(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>3}  name")
+    rows: list[dict[str, Any]] = []
+    failed: list[tuple[str, str]] = []
+    console.say(
+        console.heading(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>3}  name")
+    )
     for number in range(len(archive)):
         try:
             row = archive.row(number)
         except ArchiveError as error:
-            failed += 1
-            click.echo(f"aezip: {error}", err=True)
-        else:
-            size = f"{row.width}x{row.height}"
-            click.echo(
-                f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {row.quality:3}  "
-                f"{one_line(row.name)}"
+            failed.append((f"row {number}", str(error)))
+            console.error(str(error))
+            continue
+        size = f"{row.width}x{row.height}"
+        console.say(
+            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {row.quality:3}  "
+            f"{one_line(row.name)}"
+        )
+        if console.wants_json():
+            rows.append(
+                {
+                    "row": number,
+                    "name": row.name,
+                    "width": row.width,
+                    "height": row.height,
+                    "mode": row.mode,
+                    "quality": row.quality,
+                    "bytes": len(row.latents),
+                }
             )
+    if console.wants_json():
+        console.result("", {"rows": rows, "failed": console.failures(failed)})
     sys.exit(1 if failed else 0)
 
 
 @main.command()
 @click.argument("file", metavar="OUT.csv|MODEL.h5", type=click.Path(path_type=Path))
-def info(file: Path) -> None:
+@click.option(
+    "--plot",
+    metavar="CURVE.png",
+    type=click.Path(path_type=Path),
+    help="Draw a model's training: its curves, and a sample image at several stages.",
+)
+@console.output_options
+def info(file: Path, plot: Path | None) -> None:
     """Describe an archive, a decoder or a model: architecture, parameters, bytes, history."""
     from aezip.fitting import load_model
 
-    if file.suffix.lower() not in (".h5", ".hdf5"):
+    size = os.path.getsize(file) if file.is_file() else 0
+    is_csv = file.suffix.lower() not in (".h5", ".hdf5")
+    is_model = not is_csv and read_format(file) == MODEL_FORMAT
+    if plot is not None and not is_model:
+        raise click.UsageError("--plot draws the training of a model (models/NAME.h5)")
+    data: dict[str, Any]
+    if is_csv:
         archive = aezip.open(file)
-        csv, decoder = os.path.getsize(file), os.path.getsize(archive.decoder_path)
-        click.echo(f"archive of {len(archive):,} images")
-        click.echo(f"  {one_line(file)}: {csv:,} bytes")
-        click.echo(f"  {one_line(archive.decoder_path)}: {decoder:,} bytes")
-        click.echo(_architecture(archive.decoder))
-    elif read_format(file) == MODEL_FORMAT:
+        autoencoder = archive.decoder
+        decoder = os.path.getsize(archive.decoder_path)
+        lines = [
+            console.heading(f"archive of {len(archive):,} images"),
+            f"  {one_line(file)}: {size:,} bytes",
+            f"  {one_line(archive.decoder_path)}: {decoder:,} bytes",
+            _architecture(autoencoder),
+        ]
+        data = {"kind": "archive", "images": len(archive), "bytes": size, "decoder_bytes": decoder}
+    elif is_model:
         autoencoder, header = load_model(file)
-        click.echo(f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels")
-        click.echo(f"  {one_line(file)}: {os.path.getsize(file):,} bytes")
-        click.echo(f"  by aezip {one_line(header['aezip'])}, seed {header['seed']}")
+        lines = [
+            console.heading(
+                f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels"
+            ),
+            f"  {one_line(file)}: {size:,} bytes",
+            f"  by aezip {one_line(header['aezip'])}, seed {header['seed']}",
+        ]
         if header["progress"] < 1:
-            click.echo(f"  interrupted at {100 * header['progress']:.0f} %; fit goes on from there")
-        click.echo(_architecture(autoencoder))
-        click.echo(_history(header["history"]))
+            share = f"{100 * header['progress']:.0f} %"
+            lines.append(f"  interrupted at {share}; fit goes on from there")
+        lines += [_architecture(autoencoder), _history(header["history"])]
+        told = ("images", "pixels", "aezip", "seed", "progress", "history")
+        data = {"kind": "model", "bytes": size, **{key: header[key] for key in told}}
+        if plot is not None:
+            from aezip import plots
+
+            plots.training(header, plot, title=f"{one_line(file.name)}: {autoencoder.arch}")
+            lines.append(f"-> {one_line(plot)}")
+            data["plot"] = plot
     else:
         autoencoder, _, identity = load_decoder(file)
-        click.echo(f"decoder {identity}")
-        click.echo(f"  {one_line(file)}: {os.path.getsize(file):,} bytes")
-        click.echo(_architecture(autoencoder))
+        lines = [
+            console.heading(f"decoder {identity}"),
+            f"  {one_line(file)}: {size:,} bytes",
+            _architecture(autoencoder),
+        ]
+        data = {"kind": "decoder", "bytes": size, "content_id": identity}
+    travelling = autoencoder.travelling().values()
+    data |= {
+        "architecture": autoencoder.arch,
+        "config": autoencoder.config,
+        "parameters": sum(x.size for x in travelling),
+        "parameter_bytes": len(autoencoder.pack()),
+    }
+    console.result("\n".join(lines), data)
 
 
 @main.command()
@@ -306,56 +411,37 @@ def info(file: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--rows", metavar="FROM:TO", help="Only these rows, such as 0:10 or 7; TO is not in.")
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@console.output_options
 def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
     """Write the images of an archive into FOLDER, as PNG files under their own names."""
     archive = aezip.open(csv)
     if rows is not None:
-        archive = archive[_slice(rows)]
+        archive = archive[row_range(rows)]
         if not len(archive):
             raise ArchiveError(f"{one_line(csv)} has no rows {rows}")
-    from tqdm import tqdm
-
-    with tqdm(total=len(archive), disable=None, unit=" images", leave=False) as bar:
+    with console.bar(len(archive), unit=" images", leave=False) as bar:
         failed = aezip.extract(
             archive, folder, force=force, progress=lambda done: bar.update(done - bar.n)
         )
-    _warn(failed)
-    click.echo(f"{len(archive) - len(failed)} images -> {one_line(folder)}")
+    console.warn(failed)
+    written = len(archive) - len(failed)
+    console.result(
+        f"{written} images -> {one_line(folder)}",
+        {"images": written, "folder": folder, "failed": console.failures(failed)},
+    )
     sys.exit(1 if failed else 0)
 
 
+for command in cli_show.COMMANDS:
+    main.add_command(command)
+
 _BAR = "{percentage:3.0f}%|{bar}| {desc}"
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _slice(text: str) -> slice:
-    parts = text.split(":")
-    try:
-        numbers = [int(x) if x.strip() else None for x in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1 and numbers[0] is not None:
-        start = numbers[0]
-        return slice(start, start + 1 if start != -1 else None)
-    if len(numbers) == 2:
-        return slice(*numbers)
-    raise click.BadParameter(f"{text!r} is not a range such as 0:10", param_hint="--rows")
-
-
-def _warn(failed: Sequence[tuple[str, str]]) -> None:
-    for _, error in failed:
-        click.echo(f"aezip: {error}", err=True)
 
 
 def _mention_skipped(skipped: int) -> None:
     if skipped:
         files = "file that is hidden or no image" if skipped == 1 else "files hidden or no images"
-        click.echo(f"skipped {skipped} {files}")
+        console.say(f"skipped {skipped} {files}")
 
 
 def _fitted(result: Fitted) -> str:
@@ -377,14 +463,15 @@ def _table(report: Report) -> str:
 
     exact = report.compared == report.images
     lines = [
-        f"{'':28} {'bytes':>14} {'bits/pixel':>10}",
+        console.heading(f"{'':28} {'bytes':>14} {'bits/pixel':>10}"),
         line(f"{report.images:,} images, as they were", report.original_bytes),
-        line("aezip archive, quality " + str(report.quality), report.archive_bytes),
+        console.good(line("aezip archive, quality " + str(report.quality), report.archive_bytes)),
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),
         f"PSNR {report.mean_psnr:.2f} dB on average, at worst {report.worst_psnr:.2f} dB "
         f"({one_line(report.worst_name)})",
+        f"compressed, decoded and measured in {console.duration(report.seconds)}",
     ]
     if report.archive_bytes > report.original_bytes:
         lines.append("the archive is larger than the images: it does not pay here")

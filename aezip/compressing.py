@@ -26,13 +26,10 @@ from aezip.autoencoders import (
 )
 from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
-from aezip.metrics import psnr
+from aezip.metrics import EXACT_DB, psnr
 from aezip.storage.files import one_line, reason, replacing
 from aezip.storage.hdf5 import DECODER_FORMAT, content_id, read_format, write_decoder
 from aezip.storage.rows import MODES, Row, RowFile, default_cells, write_rows
-
-EXACT_DB = 100.0
-"""What an image that came back exactly counts as in a mean PSNR."""
 
 _COMPARED = 24  # images that are encoded as JPEG and WebP for the comparison
 _COMPARED_PIXELS = 12_000_000

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from aezip import images as pictures
-from aezip import nn, starting, workers
+from aezip import nn, stages, starting, workers
 from aezip._version import __version__
 from aezip.autoencoders import (
     ARCHITECTURES,
@@ -143,11 +143,13 @@ def fit(
     images, failed = _load(Path(folder), found.names)
     rng = np.random.default_rng(seed)
     history: list[list[float]] = []
+    pictured: list[dict[str, Any]] = []
     at = 0.0
     if path.exists():
         autoencoder, header = load_model(path)
         _check_continues(path, autoencoder, images, arch, quality)
         history = [list(x) for x in header["history"]]
+        pictured = list(header.get("stages", []))
         at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
     else:
         kind = _choose(images) if arch == "auto" else ARCHITECTURES[arch]
@@ -158,7 +160,7 @@ def fit(
         else:
             autoencoder = _adapt(other, kind, images, quality)
             at = _ADAPT_FROM
-    run = _Run(autoencoder, images, rng, at, history)
+    run = _Run(autoencoder, images, rng, at, history, pictured)
     if steps is None:
         run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
     else:
@@ -197,10 +199,13 @@ class _Run:
         rng: np.random.Generator,
         first: float,
         history: list[list[float]],
+        pictured: list[dict[str, Any]],
     ) -> None:
         self.autoencoder = autoencoder
         self.progress = first  # through the schedule, 0 to 1
         self.history = history
+        self.pictured = pictured
+        self._shown = stages.sample(images)
         self._first = first
         self._images = images
         self._rng = rng
@@ -229,6 +234,9 @@ class _Run:
         """Until it is done; then the parameters are the best seen."""
         next_look = 0.0
         last = self._look()
+        if not self.pictured:
+            self._picture()
+        due = list(stages.SHARES)
         with _gradients(self.autoencoder, self._images, jobs) as gradients:
             while (done := min(self._done(), 1.0)) < 1:
                 self.progress = self._first + (1 - self._first) * done
@@ -238,6 +246,9 @@ class _Run:
                 if done >= next_look:
                     last = self._look()
                     next_look = done + _LOOK_EVERY
+                    if due and done >= due[0]:
+                        self._picture()
+                        due = [x for x in due if x > done]
                 if time.monotonic() - self._saved > _SAVE_EVERY:
                     save()
                     self._saved = time.monotonic()
@@ -250,6 +261,12 @@ class _Run:
         self._look()
         self.progress = 1.0
         self.keep_best()
+        self._picture()
+
+    def _picture(self) -> None:
+        """Keep what a sample looks like now."""
+        taken = stages.take(self.best(), self._shown, self._minutes())
+        self.pictured[:] = stages.thinned([*self.pictured, taken])
 
     def _begin_rounding(self) -> None:
         """Choose the grids that the parameters bear as they are."""
@@ -283,10 +300,12 @@ class _Run:
 
     def note(self, loss: Loss) -> None:
         """Enter what the fixed sample costs now into the history."""
-        minutes = self._minutes_before + (time.monotonic() - self._began) / 60
         self.history.append(
-            [round(minutes, 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
+            [round(self._minutes(), 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
         )
+
+    def _minutes(self) -> float:
+        return self._minutes_before + (time.monotonic() - self._began) / 60
 
     def _advance(self, gradients_of: _Gradients) -> None:
         a = self.autoencoder
@@ -464,6 +483,7 @@ def _write(path: Path, run: _Run, images: Sequence[Pixels], seed: int) -> None:
         "grids": autoencoder.grids,
         "progress": run.progress,
         "history": run.history,
+        "stages": run.pictured,
         "images": len(images),
         "pixels": sum(x.shape[0] * x.shape[1] for x in images),
         "seed": seed,

@@ -141,6 +141,14 @@ class Autoencoder(ABC):
 
     # --- what all share ---
 
+    def preview(
+        self, payload: bytes, shape: tuple[int, int, int], quality: int, side: int
+    ) -> Pixels:
+        """A smaller image of about the same proportions, where that takes less time than all of
+        it: its longer side has about `side` pixels, three quarters at least. Raises as `decode`
+        does."""
+        return self.decode([payload], shape, quality)[0]
+
     def travelling(self) -> Parameters:
         """The parameters that an archive needs."""
         return {k: v for k, v in self.parameters.items() if not k.startswith(ANALYSIS)}

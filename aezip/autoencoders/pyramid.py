@@ -396,18 +396,42 @@ class Pyramid(Autoencoder):
     ) -> list[Pixels]:
         return [self._decode(payload, shape, log_step(quality)) for payload in payloads]
 
-    def _decode(self, payload: bytes, shape: tuple[int, int, int], log: int) -> Pixels:
+    def _decode(
+        self, payload: bytes, shape: tuple[int, int, int], log: int, halvings: int = 0
+    ) -> Pixels:
         height, width, channels = shape
         decoder, images = Decoder(payload), []
         unit = 1 << self.config["levels"]
         size = -(-height // unit) * unit, -(-width // unit) * unit
-        for count in _GROUPS[channels]:
+        groups = _GROUPS[channels]
+        for number, count in enumerate(groups, 1):
             where = layout(*size, self.config["levels"], count)
-            buffer = context.decode(self._network, where, log, decoder)
-            planes = self._join_levels(where, buffer, log)
-            planes = self._filter(planes, _finest(where, buffer), log, strips=True)[0]
-            images.append(planes[:, :height, :width])
+            # What comes after the coarser levels is needed where another image follows it.
+            part = halvings and number == len(groups)
+            steps = where.steps_down_to(halvings + 1) if part else None
+            buffer = context.decode(self._network, where, log, decoder, steps)
+            planes = self._join_levels(where, buffer, log, halvings=halvings)
+            if halvings:
+                planes /= self._low_pass_gain(halvings)
+            else:
+                planes = self._filter(planes, _finest(where, buffer), log, strips=True)[0]
+            images.append(planes[:, : -(-height >> halvings), : -(-width >> halvings)])
         return self._to_pixels(images)
+
+    def _low_pass_gain(self, levels: int) -> np.float32:
+        """What a constant image is multiplied by in its low-pass band after so many levels."""
+        ones = np.ones((1 << levels, 1 << levels), np.float32)
+        low = lifting.analyse(ones, self.parameters["lifting"][:levels])[0].low
+        return np.float32(low.item())
+
+    def preview(
+        self, payload: bytes, shape: tuple[int, int, int], quality: int, side: int
+    ) -> Pixels:
+        """From the latents of the coarser levels alone: the low-pass image of some level."""
+        halvings = self.config["levels"] - 1
+        while halvings and max(shape[:2]) >> halvings < side * 3 // 4:
+            halvings -= 1
+        return self._decode(payload, shape, log_step(quality), halvings)
 
     def _join_levels(
         self,
@@ -415,15 +439,17 @@ class Pyramid(Autoencoder):
         buffer: NDArray[np.int32],
         log: int,
         choose: Callable[[range, Array | None], None] | None = None,
+        halvings: int = 0,
     ) -> Array:
-        """The colour planes (planes, h, w) float32 of an image's latents, not yet filtered.
+        """The colour planes (planes, h, w) float32 of an image's latents, not yet filtered; with
+        `halvings` its low-pass band after so many levels.
 
         choose: an encoder's: called with a group of planes and what is predicted for them, it sets
         their latents in the buffer, which are decoded only then.
         """
         steps, shrink = self._band_steps(log), self.parameters["shrink"]
         image = np.empty(0, np.float32)
-        for level in range(self.config["levels"], 0, -1):
+        for level in range(self.config["levels"], halvings, -1):
             for group in where.bands(level):
                 low = where.planes[group.start].orientation == 0
                 expected = None if low else self._predict(image, level, log, strips=True)[0]

@@ -120,6 +120,14 @@ class Layout:
         first, middle, last = numbers[0], numbers[0] + low, numbers[-1] + 1
         return [range(first, middle), range(middle, last)] if low else [range(first, last)]
 
+    def steps_down_to(self, level: int) -> int:
+        """How many steps decode all latents of `level` and of those that are coarser. Planes
+        lie in the order from coarse to fine, and a coarse one is small, so its last step comes
+        early."""
+        count = sum(plane.level >= level for plane in self.planes)
+        last = np.flatnonzero(self.plane_of < count)[-1]
+        return int(np.searchsorted(self.bounds, last, side="right"))
+
     def inputs(self, part: slice | Integers) -> Integers:
         """Buffer indices of the neighbours of some latents: (n, NEIGHBOURS) int32."""
         plane = self.plane_of[part]
@@ -494,9 +502,14 @@ def gather(features: Array, index: Integers) -> Array:
 
 
 def decode(
-    network: IntegerNetwork, where: Layout, log_step: int, decoder: Decoder
+    network: IntegerNetwork,
+    where: Layout,
+    log_step: int,
+    decoder: Decoder,
+    steps: int | None = None,
 ) -> NDArray[np.int32]:
-    """The inverse of `encode`: the flat buffer of latents, (where.size,) int32."""
+    """The inverse of `encode`: the flat buffer of latents, (where.size,) int32. Of the first
+    `steps` of the order only, where given; all later latents are then zero."""
     bias = network.bias(where.planes, log_step)
     quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
     quiet_rows = laplace.frequency_rows(quiet)
@@ -504,8 +517,8 @@ def decode(
     features = np.zeros((where.size, 2), np.float32)
     near = np.zeros(where.size, bool)  # some neighbour of the same level is not zero
     by_square = np.zeros(where.size, bool)  # the 3x3 square around here is not all zero
-    bounds = where.bounds.tolist()
-    for begin, end in pairwise(bounds):
+    bounds = where.bounds if steps is None else where.bounds[: steps + 1]
+    for begin, end in pairwise(bounds.tolist()):
         if begin == end:
             continue
         position = where.position[begin:end]

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -142,6 +143,17 @@ def _checksum(row: Row, decoder_id: str) -> str:
     return encode_bytes(struct.pack(">I", value))
 
 
+class Head(NamedTuple):
+    """What a line says of its image before the latents, and how many bytes of the file it takes."""
+
+    name: str
+    width: int
+    height: int
+    mode: str
+    quality: int
+    size: int
+
+
 class RowFile:
     """An archive opened for reading. Keeps no file open and, of each row, only where it begins.
 
@@ -234,6 +246,27 @@ class RowFile:
                 names.append(self._name(index, file.read(min(size, MAX_ROW_BYTES))))
         return names
 
+    def heads(self, defaults: Mapping[str, str]) -> list[Head | ArchiveError]:
+        """What every row says of its image, in a tenth of the time that `row` takes: unchecked, as
+        `names` are. For a line that says nothing of the kind there is the error instead.
+
+        Raises ArchiveError where the file cannot be read.
+        """
+        found: list[Head | ArchiveError] = []
+        lines = self._index()
+        with self._open() as file:
+            self._check_unchanged(file)
+            for index, (start, size) in enumerate(lines.tolist()):
+                file.seek(start)
+                name = ""
+                try:
+                    cells = self._cells(file.read(min(size, MAX_ROW_BYTES)))
+                    name = unescape_name(unprotect_cell(self._cell(cells, "name")))
+                    found.append(Head(name, *self._kind(cells, defaults), size + 1))
+                except (ValueError, ArchiveError) as error:
+                    found.append(self._damaged(index, name, str(error)))
+        return found
+
     # --- the file ---
 
     @contextlib.contextmanager
@@ -304,9 +337,10 @@ class RowFile:
         column = self._columns[title]
         return cells[column] if column < len(cells) else ""
 
-    def _parse(
-        self, name: str, cells: list[str], defaults: Mapping[str, str]
-    ) -> tuple[Row, str]:
+    def _kind(
+        self, cells: list[str], defaults: Mapping[str, str]
+    ) -> tuple[int, int, str, int]:
+        """Width, height, mode and quality. Raises ValueError where they are not said."""
         own = {
             key: self._cell(cells, key).strip() or defaults.get(key, "")
             for key in ("size", "mode", "quality")
@@ -314,11 +348,16 @@ class RowFile:
         size, quality = _SIZE.fullmatch(own["size"]), _QUALITY.fullmatch(own["quality"])
         if size is None or quality is None or own["mode"] not in MODES:
             raise ValueError("it does not say the image's size, mode and quality")
+        return int(size[1]), int(size[2]), own["mode"], int(quality[1])
+
+    def _parse(
+        self, name: str, cells: list[str], defaults: Mapping[str, str]
+    ) -> tuple[Row, str]:
+        kind = self._kind(cells, defaults)
         latents = "".join(
             unprotect_cell(cells[column]) for column in self._latent_columns if column < len(cells)
         )
-        width, height = int(size[1]), int(size[2])
-        row = Row(name, width, height, own["mode"], int(quality[1]), decode_text(latents))
+        row = Row(name, *kind, decode_text(latents))
         return row, unprotect_cell(self._cell(cells, "checksum"))
 
     def _name(self, index: int, line: bytes) -> str:

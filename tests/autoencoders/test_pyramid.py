@@ -213,6 +213,52 @@ def test_decoding_gives_what_training_measures(monkeypatch):
     assert 8 * len(payload) == pytest.approx(loss.bits, rel=0.02)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(96, 160), (33, 200), (200, 7)], ids=str)
+def test_a_preview_is_the_image_made_smaller(size, channels):
+    pixels = picture(*size, channels)
+    payload, image = coded(started(), pixels, 85)
+    for side in (1, 16, 30, 60, 150, 1000):
+        small = started().preview(payload, pixels.shape, 85, side)
+        # Halved as often as leaves three quarters of the side, and not down to the last level.
+        levels = range(started().config["levels"])
+        halvings = max((h for h in levels if max(size) >> h >= side * 3 // 4), default=0)
+        assert small.shape == (*(-(-n >> halvings) for n in size), channels)
+        if not halvings:
+            np.testing.assert_array_equal(small, image)
+            continue
+        unit = 1 << halvings
+        h, w = (n // unit for n in size)  # whole blocks, without what lies at the border
+        blocks = image[: h * unit, : w * unit].reshape(h, unit, w, unit, channels)
+        expected = blocks.mean(axis=(1, 3))
+        if h * w >= 24:  # of fewer, each is mostly border
+            assert abs(float(np.mean(small[:h, :w] - expected))) < 10
+            assert psnr(expected, small[:h, :w]) > 17
+
+
+def test_a_preview_reads_the_coarser_latents_alone(monkeypatch):
+    pixels = photograph("fig")[:192, :256]
+    payload, _ = coded(started(), pixels, 85)
+    where = layout(192, 256, started().config["levels"], 3)
+    steps = where.steps_down_to(3)
+    # No step after those decodes any of them, and the last one decodes one.
+    coarse = np.array([plane.level >= 3 for plane in where.planes])[where.plane_of]
+    assert not coarse[where.bounds[steps] :].any()
+    assert coarse[where.bounds[steps - 1] : where.bounds[steps]].any()
+    assert where.bounds[steps] < 0.4 * where.bounds[-1]
+    read = []
+
+    class Counting(Decoder):
+        def decode(self, rows):
+            values = super().decode(rows)
+            read.append(len(values))
+            return values
+
+    monkeypatch.setattr("aezip.autoencoders.pyramid.Decoder", Counting)
+    assert started().preview(payload, pixels.shape, 85, 64).shape == (48, 64, 3)
+    assert sum(read) == where.bounds[steps]
+
+
 def test_opaque_images_stay_opaque_and_cost_no_more():
     pixels = picture(64, 64, 3)
     opaque = np.concatenate([pixels, np.full((64, 64, 1), 255, np.uint8)], axis=2)
