@@ -127,7 +127,7 @@ for name in ("add", "sub", "mul", "truediv", "matmul", "and_", "or_", "gt", "ge"
         if method != "matmul":
             setattr(Foreign, f"__i{method}__", in_place(getattr(operator, f"i{method}")))
 Foreign.__neg__ = wrapped(operator.neg)
-for name in ("reshape", "transpose", "copy", "sum", "mean", "max"):
+for name in ("reshape", "transpose", "copy", "sum", "mean", "max", "astype"):
     setattr(Foreign, name, wrapped(getattr(np.ndarray, name)))
 
 
