@@ -40,8 +40,12 @@ def sigmoid(x: Array) -> tuple[Array, Backprop]:
     """1 / (1 + exp(-x)), without overflow for any x."""
     xp = ops_of(x).xp
     # exp(x) / (1 + exp(x)) where x is negative, 1 / (1 + exp(-x)) elsewhere.
-    y = xp.exp(xp.minimum(x, 0))
-    y /= 1 + xp.exp(-xp.abs(x))
+    y = xp.minimum(x, 0)
+    xp.exp(y, out=y)
+    total = xp.negative(xp.abs(x))
+    xp.exp(total, out=total)
+    total += 1
+    y /= total
     return y, lambda dy: dy * y * (1 - y)
 
 
