@@ -81,8 +81,8 @@ def read(
 
 
 def _layer(settings: dict[str, Any]) -> Layer:
-    values = {k: _shape(v) if isinstance(v, list) else v for k, v in settings.items()}
-    return LAYERS[values.pop("layer")](**values)
+    kind = LAYERS[settings.pop("layer")]
+    return kind(**{k: _shape(v) if isinstance(v, list) else v for k, v in settings.items()})
 
 
 def _shape(sizes: list[int]) -> Shape:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+
 from aezip.nn import saving
 from aezip.nn.activations import ACTIVATIONS
 from aezip.nn.losses import OBJECTIVES, Objective, sparse_cross_entropy
@@ -164,10 +165,13 @@ class Sequential:
                 )
             # Losses that take logits replace the activation, whose outputs round to 0 and 1.
             last = replace(last, activation="linear")  # type: ignore[call-arg]
-        if isinstance(optimizer, str):
-            optimizer = _named("optimizer", OPTIMIZERS, optimizer)()
+        self._optimizer: Optimizer = (
+            _named("optimizer", OPTIMIZERS, optimizer)()
+            if isinstance(optimizer, str)
+            else optimizer
+        )
         self._metrics = {name: _named("metric", METRICS, name) for name in metrics}
-        self._optimizer, self._lr, self._loss = optimizer, lr, loss
+        self._lr = lr
         self._trained = [*self.layers[:-1], last]
         self._objective = objective
 
@@ -302,6 +306,7 @@ class Sequential:
             raise ValueError("the model is not compiled")
         samples = self._inputs(x)
         count = len(samples)
+        outputs: Shape
         if self._objective.loss is sparse_cross_entropy:
             targets, outputs = self._ops.asarray(y), (count,)
         else:

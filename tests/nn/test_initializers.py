@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from aezip.nn import relu, tanh
+from aezip.nn.activations import ACTIVATIONS
 from aezip.nn.initializers import initial_weights
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax", "linear"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_variance(activation):
     w = initial_weights((300, 500), (300, 500), activation, np.random.default_rng(0))
     assert w.dtype == np.float32 and w.shape == (300, 500)

@@ -386,7 +386,11 @@ def test_of_equal_values_the_first_has_the_gradient(torch, value):
     np.testing.assert_array_equal(backprop(np.ones_like(y))[0], tensor.grad.numpy()[0])
 
 
-@given(size=pairs(st.integers(1, 9)), window=pairs(st.integers(1, 4)), stride=pairs(st.integers(1, 4)))
+@given(
+    size=pairs(st.integers(1, 9)),
+    window=pairs(st.integers(1, 4)),
+    stride=pairs(st.integers(1, 4)),
+)
 def test_pooling_with_same_padding_gives_size_over_stride_rounded_up(size, window, stride):
     x = -np.ones((1, *size, 1))
     padding = same_padding(size, window, stride)

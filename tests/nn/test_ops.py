@@ -303,7 +303,7 @@ def test_cpu_is_numpy():
 
 
 def test_other_devices_are_refused_by_name():
-    with pytest.raises(ValueError, match="'tpu'.*cpu, cuda"):
+    with pytest.raises(ValueError, match=r"'tpu'.*cpu, cuda"):
         ops_for("tpu")
 
 

@@ -137,8 +137,9 @@ def test_parameters_that_are_views_move():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_zero_gradients_from_the_start_do_no_harm(name):
     parameters = start(np.float32)
+    gradients = {name: np.zeros_like(p) for name, p in parameters.items()}
     with np.errstate(all="raise"):
-        OPTIMIZERS[name]().update(parameters, {name: np.zeros_like(p) for name, p in parameters.items()}, 0.1)
+        OPTIMIZERS[name]().update(parameters, gradients, 0.1)
     for name, before in start(np.float32).items():
         np.testing.assert_array_equal(parameters[name], before)
 
