@@ -1,15 +1,14 @@
-"""Also that all of `aezip.nn` computes with the backend of the arrays it is given: a small
-backend that is not NumPy, whose arrays NumPy refuses, runs every layer, loss and optimizer."""
+"""Also that all of `aezip.nn` computes with the backend of the arrays it is given: one that is not
+NumPy runs every layer, loss and optimizer."""
 
 from __future__ import annotations
 
-import operator
 import sys
 from functools import partial
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from foreign import Foreign
 from gradients import as_tuple
 
 from aezip import nn
@@ -57,107 +56,6 @@ def test_windows(size, stride):
 
 
 # A foreign backend.
-
-
-class Foreign:
-    """An array that lives elsewhere, as one on a GPU does: it computes with its like and with
-    scalars, NumPy's functions and arrays refuse it. `seen` collects the dtypes of all results."""
-
-    __array_ufunc__ = None
-    seen: set[np.dtype] = set()  # noqa: RUF012
-
-    def __init__(self, data):
-        self.data = np.asarray(data)
-        Foreign.seen.add(self.data.dtype)
-
-    def __array__(self, *args, **kwargs):
-        raise TypeError("implicit conversion to a NumPy array")
-
-    def __array_function__(self, *args):
-        return NotImplemented
-
-    def get(self):
-        return self.data
-
-    shape = property(lambda self: self.data.shape)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    dtype = property(lambda self: self.data.dtype)
-    T = property(lambda self: Foreign(self.data.T))
-
-    def __float__(self):
-        return float(self.data)
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, key):
-        return Foreign(self.data[unwrap(key)])
-
-    def __setitem__(self, key, value):
-        self.data[unwrap(key)] = unwrap(value)
-
-
-def unwrap(x):
-    if isinstance(x, np.ndarray):
-        raise TypeError("an array of NumPy among foreign ones")
-    if isinstance(x, tuple | list):
-        return type(x)(unwrap(item) for item in x)
-    return x.data if isinstance(x, Foreign) else x
-
-
-def wrapped(function):
-    def call(*args, **kwargs):
-        result = function(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
-        return Foreign(result) if isinstance(result, np.ndarray | np.generic) else result
-
-    return call
-
-
-def in_place(function):
-    def call(self, other):
-        function(self.data, unwrap(other))
-        return self
-
-    return call
-
-
-for name in ("add", "sub", "mul", "truediv", "matmul", "and_", "or_", "gt", "ge", "lt", "le", "eq"):
-    method = name.strip("_")
-    function = getattr(operator, name)
-    setattr(Foreign, f"__{method}__", wrapped(function))
-    if method not in ("gt", "ge", "lt", "le", "eq"):
-        setattr(Foreign, f"__r{method}__", wrapped(lambda a, b, f=function: f(b, a)))
-        if method != "matmul":
-            setattr(Foreign, f"__i{method}__", in_place(getattr(operator, f"i{method}")))
-Foreign.__neg__ = wrapped(operator.neg)
-for name in ("reshape", "transpose", "copy", "sum", "mean", "max", "astype"):
-    setattr(Foreign, name, wrapped(getattr(np.ndarray, name)))
-
-
-class ForeignModule(ModuleType):
-    """NumPy's functions by NumPy's names, for foreign arrays."""
-
-    lib = SimpleNamespace(
-        stride_tricks=SimpleNamespace(
-            sliding_window_view=wrapped(np.lib.stride_tricks.sliding_window_view)
-        )
-    )
-
-    def __getattr__(self, name):
-        return wrapped(getattr(np, name))
-
-    def asarray(self, x, dtype=None):
-        return Foreign(np.asarray(x.data if isinstance(x, Foreign) else x, dtype=dtype))
-
-
-@pytest.fixture
-def foreign(monkeypatch):
-    module = ForeignModule("foreign_arrays")
-    monkeypatch.setitem(sys.modules, "foreign_arrays", module)
-    monkeypatch.setattr(Foreign, "__module__", "foreign_arrays")
-    monkeypatch.setattr(Foreign, "seen", set())
-    return module
 
 
 def test_a_foreign_array_belongs_to_its_module(foreign):
