@@ -4,6 +4,7 @@ good a model is and, unlike losses, need no gradient."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 from aezip.nn.losses import same_shape
 from aezip.nn.ops import Array, ops_of
@@ -36,7 +37,7 @@ def mean_absolute_error(prediction: Array, target: Array) -> float:
     return float(ops_of(prediction).xp.abs(prediction - target).mean())
 
 
-def _classes(xp, x: Array) -> Array:  # type: ignore[no-untyped-def]
+def _classes(xp: ModuleType, x: Array) -> Array:
     return x[:, 0] >= 0.5 if x.shape[1] == 1 else xp.argmax(x, axis=1)
 
 

@@ -8,6 +8,7 @@ Nothing is unpickled, and no size that a file claims is believed before it is ch
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -40,16 +41,19 @@ def write(
         "input_shape": input_shape,
         "layers": [{"layer": type(x).__name__, **asdict(x)} for x in layers],
     }
-    target = Path(path)
+    # Built in memory: what h5py raises for a place that cannot be written to is several lines long.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver="v108") as file:
+        file.attrs["format"], file.attrs["version"] = _FORMAT, _VERSION
+        file.attrs["architecture"] = json.dumps(architecture)
+        group = file.create_group("parameters")
+        for number, named in enumerate(parameters):
+            for name, values in named.items():
+                group.create_dataset(f"{number}.{name}", data=values, track_times=False)
+    target = Path(os.path.realpath(path))  # a symbolic link stays one
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with h5py.File(temporary, "w", libver="v108") as file:
-            file.attrs["format"], file.attrs["version"] = _FORMAT, _VERSION
-            file.attrs["architecture"] = json.dumps(architecture)
-            group = file.create_group("parameters")
-            for number, named in enumerate(parameters):
-                for name, values in named.items():
-                    group.create_dataset(f"{number}.{name}", data=values, track_times=False)
+        temporary.write_bytes(memory.getbuffer())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -62,7 +66,7 @@ def read(
 
     Raises ValueError for a file that is none or is damaged, OSError where it cannot be read.
     """
-    with open(path, "rb") as plain:  # what h5py raises for a missing file is several lines long
+    with open(path, "rb") as plain:  # for the system's own error where it is missing
         plain.read(1)
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is not an HDF5 file")

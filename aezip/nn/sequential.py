@@ -189,7 +189,7 @@ class Sequential:
         """Train on samples x (n, ...) and their targets y (n, ...).
 
         An epoch goes over all samples once, in a new order if `shuffle`. verbose: show a progress
-        bar for each.
+        bar for each. A KeyboardInterrupt leaves the model as the last step made it.
         Returns the history, one value for each epoch: "loss", the mean over the epoch, and each
         metric; with validation_data (x, y) also "val_loss" and the like, from after the epoch.
         Raises ValueError for shapes that are not the model's, or when it is not compiled.

@@ -77,7 +77,7 @@ def test_saving_replaces_and_a_failure_leaves_what_was_there(tmp_path, monkeypat
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         model_of_everything().save(tmp_path / "nowhere" / "model.h5")
     with pytest.raises(FileNotFoundError):
         Sequential.load(tmp_path / "model.h5")
