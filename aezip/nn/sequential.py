@@ -1,7 +1,7 @@
 """A model of layers one after the other: it owns their parameters, trains and applies them.
 
-All parameters lie in one flat array, and so do their gradients; layers get views. An optimizer
-thus takes one step over everything, which for small networks is most of the time saved.
+All parameters lie in one flat array, and so do their gradients; layers get views. The optimizer
+thus takes one step over everything: with small arrays it is the calls that cost.
 """
 
 from __future__ import annotations
@@ -58,12 +58,15 @@ class Sequential:
 
         Raises ValueError where it cannot take the shape that the layers before it give.
         """
-        if self._shapes:
-            self._build(layer)
-        elif not self.layers and layer.input_shape is not None:
-            self._shapes = [tuple(layer.input_shape)]
-            self._build(layer)
         self.layers.append(layer)
+        try:
+            if self._shapes:
+                self._extend(self._shapes)
+            elif len(self.layers) == 1 and layer.input_shape is not None:
+                self.build(layer.input_shape)
+        except ValueError:
+            self.layers.pop()
+            raise
         self._objective = None
 
     def build(self, input_shape: Shape) -> None:
@@ -71,15 +74,8 @@ class Sequential:
 
         Raises ValueError where the layers cannot take it.
         """
-        if self._shapes:
-            return
-        self._shapes = [tuple(input_shape)]
-        try:
-            for layer in self.layers:
-                self._build(layer)
-        except ValueError:
-            self._shapes = []
-            raise
+        if not self._shapes:
+            self._extend([tuple(input_shape)])
 
     @property
     def input_shape(self) -> Shape:
@@ -280,18 +276,21 @@ class Sequential:
 
     # --- inside ---
 
-    def _build(self, layer: Layer) -> None:
-        """The parameters of the next layer."""
-        before = self._shapes[-1]
-        after = layer.output_shape(before)
-        initial = layer.initial(before, self._rng)
-        host = [self._ops.to_host(self._flat), *(x.ravel() for x in initial.values())]
-        self._flat = self._ops.asarray(np.concatenate(host))
+    def _extend(self, shapes: list[Shape]) -> None:
+        """Make the parameters of layers that have none yet; shapes: as far as they are known."""
+        new = self.layers[len(self._parameters) :]
+        for layer in new:  # before anything is changed
+            shapes = [*shapes, layer.output_shape(shapes[-1])]
+        before = shapes[len(self._parameters) :]
+        initial = [layer.initial(s, self._rng) for layer, s in zip(new, before, strict=False)]
+        arrays = [x.ravel() for named in initial for x in named.values()]
+        flat = np.concatenate([self._ops.to_host(self._flat), *arrays])
+        every = [{k: x.shape for k, x in p.items()} for p in [*self._parameters, *initial]]
+        self._shapes = shapes
+        self._flat = self._ops.asarray(flat)
         self._flat_gradient = self._ops.xp.zeros_like(self._flat)
-        self._shapes.append(after)
-        shapes = [{k: v.shape for k, v in p.items()} for p in [*self._parameters, initial]]
-        self._parameters = _views(self._flat, shapes)
-        self._gradients = _views(self._flat_gradient, shapes)
+        self._parameters = _views(self._flat, every)
+        self._gradients = _views(self._flat_gradient, every)
 
     def _known_shapes(self) -> list[Shape]:
         if not self._shapes:

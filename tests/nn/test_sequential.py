@@ -333,10 +333,14 @@ def test_a_layer_that_was_refused_is_not_there():
     with pytest.raises(ValueError):
         model.add(Conv2D(3, 3))
     assert len(model.layers) == 3
-    late = Sequential([Conv2D(3, 3), Flatten(), Dense(2)])
+    late = Sequential([Conv2D(3, 3), Conv2D(3, 3), Flatten(), Dense(2)])
+    for shape in ((2, 12), (2, 4, 5, 1)):  # refused by the first layer, by the second
+        with pytest.raises(ValueError):
+            late.predict(np.zeros(shape))
+    assert late.predict(np.zeros((2, 5, 6, 1))).shape == (2, 2)
+    assert len(late.get_weights()) == 6
     with pytest.raises(ValueError):
-        late.predict(X)
-    assert late.predict(np.zeros((2, 4, 5, 1))).shape == (2, 2)
+        Sequential().add(Conv2D(3, 3, input_shape=(4,)))
 
 
 # Other backends.
