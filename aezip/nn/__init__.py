@@ -40,6 +40,7 @@ from aezip.nn.modules import (
     Dense,
     Dropout,
     Flatten,
+    Layer,
     MaxPool2D,
     Reshape,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "DeviceError",
     "Dropout",
     "Flatten",
+    "Layer",
     "MaxPool2D",
     "Ops",
     "Optimizer",

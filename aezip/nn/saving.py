@@ -35,8 +35,12 @@ def write(
 ) -> None:
     """Write a model; the file appears whole or not at all.
 
-    parameters: of each layer, arrays of NumPy by name. Raises OSError where it cannot be written.
+    parameters: of each layer, arrays of NumPy by name. Raises OSError where it cannot be written,
+    ValueError for a layer that `read` would not know.
     """
+    for layer in layers:
+        if type(layer) not in LAYERS.values():
+            raise ValueError(f"a layer of class {type(layer).__name__} cannot be stored")
     architecture = {
         "input_shape": input_shape,
         "layers": [{"layer": type(x).__name__, **asdict(x)} for x in layers],

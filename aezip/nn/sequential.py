@@ -253,7 +253,8 @@ class Sequential:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters as HDF5, whole or not at all.
 
-        Raises ValueError while the inputs' shape is not known, OSError where it cannot be written.
+        Raises ValueError while the inputs' shape is not known and for layers of classes that are
+        not `aezip.nn`'s, OSError where it cannot be written.
         """
         named = [
             {name: self._ops.to_host(x) for name, x in parameters.items()}

@@ -63,6 +63,15 @@ def test_a_model_of_no_known_shape_is_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_layer_that_nobody_could_load_is_not_saved(tmp_path):
+    class Own(Dense):
+        pass
+
+    with pytest.raises(ValueError, match="Own"):
+        Sequential([Own(3, input_shape=(4,))]).save(tmp_path / "model.h5")
+    assert not list(tmp_path.iterdir())
+
+
 def test_saving_replaces_and_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "model.h5"
     path.write_bytes(b"old")
@@ -91,10 +100,10 @@ def change(path, **settings):
         file.attrs["architecture"] = json.dumps(architecture)
 
 
-def replace_first(path, shape, dtype):
+def replace_first(path, shape, dtype, data=None):
     with h5py.File(path, "r+") as file:
         del file["parameters/0.w"]
-        file.create_dataset("parameters/0.w", shape, dtype)
+        file.create_dataset("parameters/0.w", shape, dtype, data)
 
 
 def put(path, name, value):
@@ -125,9 +134,9 @@ def remove(path, name):
         lambda path: change(path, filters=10**12),
         lambda path: change(path, activation="__import__"),
         lambda path: change(path, more=1),
-        lambda path: replace_first(path, (3, 2, 2, 4), "f8"),
+        lambda path: replace_first(path, (3, 2, 2, 4), "f8", np.ones((3, 2, 2, 4))),
         lambda path: replace_first(path, (3, 2, 2, 4), "f4"),  # of the shape, but never written
-        lambda path: replace_first(path, (3, 2, 2, 5), "f4"),
+        lambda path: replace_first(path, (3, 2, 2, 5), "f4", np.ones((3, 2, 2, 5))),
     ],
 )
 def test_damaged_and_foreign_files_are_refused_in_one_line(tmp_path, damage):
