@@ -46,7 +46,14 @@ def sigmoid(x: Array) -> tuple[Array, Backprop]:
     xp.exp(total, out=total)
     total += 1
     y /= total
-    return y, lambda dy: dy * y * (1 - y)
+
+    def backprop(dy: Array) -> Array:
+        dx = 1 - y
+        dx *= y
+        dx *= dy
+        return dx
+
+    return y, backprop
 
 
 def tanh(x: Array) -> tuple[Array, Backprop]:
