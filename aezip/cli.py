@@ -22,6 +22,7 @@ from aezip.archive import load_decoder
 from aezip.autoencoders import ARCHITECTURES, Autoencoder
 from aezip.entropy import parameters as coded
 from aezip.errors import AezipError, ArchiveError
+from aezip.nn import DEVICES
 from aezip.options import processors, row_range
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
@@ -124,6 +125,13 @@ def main(context: click.Context) -> None:
     type=click.IntRange(min=1),
     help="Processes that train side by side; by default one per processor, of use are two.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="cpu",
+    show_default=True,
+    help="cuda: train on an NVIDIA GPU, by CuPy (pip install 'aezip[cuda]').",
+)
 @console.output_options
 def fit(
     folder: Path,
@@ -135,6 +143,7 @@ def fit(
     start: str | None,
     seed: int,
     jobs: int | None,
+    device: str,
 ) -> None:
     """Fit a model to the images of FOLDER.
 
@@ -163,6 +172,7 @@ def fit(
             start=start,
             seed=seed,
             jobs=jobs or processors(),
+            device=device,
             progress=show,
         )
     console.warn(result.failed)

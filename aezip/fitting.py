@@ -114,6 +114,7 @@ def fit(
     start: str | os.PathLike[str] | None = None,
     seed: int = 0,
     jobs: int = 1,
+    device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
     """Fit an autoencoder to the images of a folder and write it as a model.
@@ -124,7 +125,8 @@ def fit(
     alike (the same machine and number of threads), whatever the jobs. jobs: processes that train
     side by side, of which two are of use; more than one needs the usual
     `if __name__ == "__main__"` in a script. quality: 1 to 100, what `compress` will use
-    unless told otherwise; `dense` is trained for it. start: the model of other images to start
+    unless told otherwise; `dense` is trained for it. device: "cpu", or "cuda": gradients are
+    computed by CuPy on an NVIDIA GPU, in this process. start: the model of other images to start
     from, by default the one that comes with aezip for the architecture; "none" for none.
     progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
 
@@ -139,6 +141,10 @@ def fit(
         raise ModelError(f"there is no architecture {one_line(arch)}; there are {known}")
     if minutes is not None and steps is not None:
         raise ModelError("a training takes so many minutes or so many steps, not both")
+    try:
+        ops = nn.ops_for(device)
+    except (nn.DeviceError, ValueError) as error:
+        raise ModelError(str(error)) from error
     found = pictures.find(folder)
     images, failed = _load(Path(folder), found.names)
     rng = np.random.default_rng(seed)
@@ -172,7 +178,7 @@ def fit(
     interrupted = False
     try:
         save()  # a place that cannot be written to is better known before the training than after
-        run.train(min(jobs, _BATCHES), progress, save)
+        run.train(ops, min(jobs, _BATCHES), progress, save)
     except KeyboardInterrupt:
         interrupted = True
         run.keep_best()
@@ -227,6 +233,7 @@ class _Run:
 
     def train(
         self,
+        ops: nn.Ops,
         jobs: int,
         progress: Callable[[Progress], None] | None,
         save: Callable[[], None],
@@ -237,7 +244,7 @@ class _Run:
         if not self.pictured:
             self._picture()
         due = list(stages.SHARES)
-        with _gradients(self.autoencoder, self._images, jobs) as gradients:
+        with _gradients(self.autoencoder, self._images, ops, jobs) as gradients:
             while (done := min(self._done(), 1.0)) < 1:
                 self.progress = self._first + (1 - self._first) * done
                 if self.progress >= _ROUND_FROM and not self._rounding:
@@ -343,21 +350,24 @@ _Gradients = Callable[[Parameters, float, list[np.random.Generator]], list[Param
 
 @contextmanager
 def _gradients(
-    autoencoder: Autoencoder, images: Sequence[Pixels], jobs: int
+    autoencoder: Autoencoder, images: Sequence[Pixels], ops: nn.Ops, jobs: int
 ) -> Iterator[_Gradients]:
     """A function that gives, for parameters, the gradients of one random batch for each random
     generator.
 
     With several jobs each is computed in a process of its own. What these need of each other
     lies in files that all map: the images once, the parameters and the gradients as they change.
+    A GPU, whose backend `ops` then is, is kept busy by one process.
     """
-    if jobs <= 1:
+    if jobs <= 1 or ops is not nn.NUMPY:
 
         def compute_here(
             used: Parameters, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
-            as_used = type(autoencoder)(autoencoder.config, used)
-            return [as_used.sample_loss(images, progress, rng).gradients or {} for rng in rngs]
+            there = {name: ops.asarray(value) for name, value in used.items()}
+            as_used = type(autoencoder)(autoencoder.config, there)
+            found = (as_used.sample_loss(images, progress, rng).gradients or {} for rng in rngs)
+            return [{name: ops.to_host(value) for name, value in x.items()} for x in found]
 
         yield compute_here
         return

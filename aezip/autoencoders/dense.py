@@ -168,10 +168,12 @@ class Dense(Autoencoder):
 
     def _loss(self, x: Array, noise: Array | None, train: bool) -> Loss:
         p = self.parameters
-        hidden, back1 = nn.dense(x, p[ANALYSIS + "w1"], p[ANALYSIS + "b1"])
+        ops = nn.ops_of(p["synthesis.w1"])
+        x = ops.asarray(x)
+        hidden, back1 = nn.dense(x, p[ANALYSIS + "w1"], p[ANALYSIS + "b1"], of_data=True)
         hidden, activate1 = nn.relu(hidden)
         latents, back2 = nn.dense(hidden, p[ANALYSIS + "w2"], p[ANALYSIS + "b2"])
-        latents = np.rint(latents) if noise is None else latents + noise
+        latents = np.rint(latents) if noise is None else latents + ops.asarray(noise)
         prior = [np.broadcast_to(p[name], latents.shape) for name in _PRIOR_GRIDS]
         bits, (by_latents, *by_prior) = laplace.mixture_bits(latents, *prior)
         hidden, back3 = nn.dense(latents, p["synthesis.w1"], p["synthesis.b1"])

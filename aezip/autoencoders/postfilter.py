@@ -51,8 +51,9 @@ def apply(
     whole numbers, log_step the base-2 logarithm of the quantiser step. backprop gives (dx,
     gradients of the parameters)."""
     p, one, count = parameters, x.dtype.type, len(x)
+    contiguous = nn.ops_of(x).xp.ascontiguousarray
     step, level = one(2.0**log_step), one(log_step)
-    scaled = np.ascontiguousarray(x.transpose(1, 2, 0))[None] / step
+    scaled = contiguous(x.transpose(1, 2, 0))[None] / step
     blocks, to_image = nn.space_to_depth(scaled, BLOCK)
     depth = blocks.shape[3]
     clipped = np.clip(latents.reshape(-1, *latents.shape[2:]), -_CLIP, _CLIP).transpose(1, 2, 0)
@@ -68,7 +69,7 @@ def apply(
 
     def backprop(dy: Array) -> tuple[Array, Parameters]:
         d: Parameters = {}
-        dchange = np.ascontiguousarray(dy.transpose(1, 2, 0))[None] * step
+        dchange = contiguous(dy.transpose(1, 2, 0))[None] * step
         dhidden, d["w2"], d["b2"] = back2(to_blocks(dchange))
         dinputs, dkernel, d["b1"] = back1(activate(unpad2(dhidden)))
         d["w1"] = blind_to_constants(dkernel[:, :, :depth], count)

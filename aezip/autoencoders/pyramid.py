@@ -36,6 +36,7 @@ from aezip.entropy.coder import Decoder, Encoder
 from aezip.entropy.context import COLOURS, ORIENTATIONS, IntegerNetwork, Layout, Plane
 from aezip.entropy.rate import rate
 from aezip.errors import ModelError
+from aezip.nn import ops_of
 
 Array = NDArray[np.floating]
 
@@ -216,7 +217,7 @@ class Pyramid(Autoencoder):
         planes = self._to_planes(pixels)[0]
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
         bands, back_analysis = lifting.analyse(planes, p["lifting"])
-        buffer, unrounded = np.zeros((2, where.size), np.float32)
+        buffer, unrounded = ops_of(planes).xp.zeros((2, where.size), np.float32)
 
         def put(group: _Rounded) -> None:
             for at, plane in group.planes(where):
@@ -524,6 +525,8 @@ class Pyramid(Autoencoder):
         height, width, channels = pixels.shape
         unit = 1 << self.config["levels"]
         padded = np.pad(pixels, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
+        ops = ops_of(self.parameters["colour"])
+        padded = ops.asarray(padded)
         if channels >= 3:
             centred = padded[..., :3].astype(np.float32) - _MIDDLE
             planes = [(centred @ self.parameters["colour"]).transpose(2, 0, 1)]
@@ -532,7 +535,7 @@ class Pyramid(Autoencoder):
         if channels in (2, 4):
             alpha = padded[..., -1:].astype(np.float32) - _OPAQUE
             planes.append(alpha.transpose(2, 0, 1) * _GREY)
-        return [np.ascontiguousarray(x) for x in planes]
+        return [ops.xp.ascontiguousarray(x) for x in planes]
 
     def _to_pixels(self, images: list[Array]) -> Pixels:
         parts = []
