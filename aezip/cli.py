@@ -21,8 +21,11 @@ from aezip.archive import load_decoder
 from aezip.autoencoders import ARCHITECTURES, Autoencoder
 from aezip.entropy import parameters as coded
 from aezip.errors import AezipError, ArchiveError
+from aezip.storage import secrecy
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
+from aezip.storage.journal import partial_path
+from aezip.storage.row import EXACT
 
 if TYPE_CHECKING:  # looking at an image should not wait for what fits and compresses
     from aezip.compressing import Report
@@ -39,11 +42,12 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except AezipError as error:
             raise _OneLineError(str(error)) from error
+        except BrokenPipeError:  # `aezip list | head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
         except MemoryError as error:
             raise _OneLineError("there is not enough memory for this") from error
         except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
             where = f"{one_line(error.filename)}: " if error.filename else ""
             raise _OneLineError(where + reason(error)) from error
 
@@ -70,6 +74,7 @@ def main() -> None:
 
     out.csv and out.h5 together are the whole archive.
     """
+    secrecy.ask = _ask if sys.stdin is not None and sys.stdin.isatty() else None
 
 
 @main.command()
@@ -169,14 +174,47 @@ def fit(
     help="1 to 100, much as JPEG's; by default what the model was fitted for.",
 )
 @click.option(
+    "--min-psnr",
+    metavar="DB",
+    type=click.FloatRange(0, 100),
+    help="What each image is promised: those below are coded finer or exactly. By default what any "
+    "image that the model serves exceeds: 19.7 at quality 50, 25.6 at 70; 0 for no promise.",
+)
+@click.option("--lossless", is_flag=True, help="Code all images exactly, pixel by pixel.")
+@click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
+@click.option("--encrypt", is_flag=True, help="Encrypt the archive with a passphrase.")
+@click.option("--force", is_flag=True, help="Replace an archive that is there.")
+@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
+@click.option(
+    "--delete-originals",
+    "delete",
+    is_flag=True,
+    help="Delete each file whose row, read back from the disk, decodes as well as was measured.",
+)
+@click.option("--yes", is_flag=True, help="Delete them without asking.")
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     help="Processes that work side by side; by default one per processor.",
 )
 def compress(
-    folder: Path, csv: Path, model: Path | None, quality: int | None, jobs: int | None
+    folder: Path,
+    csv: Path,
+    model: Path | None,
+    quality: int | None,
+    min_psnr: float | None,
+    lossless: bool,
+    keep_metadata: bool,
+    encrypt: bool,
+    force: bool,
+    resume: bool,
+    delete: bool,
+    yes: bool,
+    jobs: int | None,
 ) -> None:
     """Pack the images of FOLDER into OUT.csv, and their decoder into OUT.h5 beside it."""
+    _check_coding(quality, lossless, delete, yes)
+    passphrase = _new_passphrase() if encrypt else None
     from tqdm import tqdm
 
     with tqdm(disable=None, unit=" images", desc="compressing", leave=False) as bar:
@@ -193,15 +231,154 @@ def compress(
                 csv,
                 model,
                 quality=quality,
+                min_psnr=min_psnr,
+                lossless=lossless,
+                keep_metadata=keep_metadata,
+                passphrase=passphrase,
+                force=force,
+                resume=resume,
                 jobs=jobs or _processors(),
                 progress=show,
             )
         except KeyboardInterrupt:
-            raise _OneLineError(f"interrupted; {one_line(csv)} was not written") from None
+            raise _interrupted(csv) from None
     _warn(report.failed)
     click.echo(_table(report))
+    click.echo(_kept(report))
     _mention_skipped(report.skipped)
-    sys.exit(1 if report.failed else 0)
+    kept = _delete(csv, folder, report, passphrase, yes) if delete else False
+    sys.exit(1 if report.failed or kept else 0)
+
+
+@main.command()
+@click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="The model that the archive was compressed with; by default looked for in models/, and "
+    "photos can do without.",
+)
+@click.option("--quality", type=QUALITY, help="By default that of most of the archive.")
+@click.option("--lossless", is_flag=True, help="Code the images exactly, pixel by pixel.")
+@click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
+@click.option("--force", is_flag=True, help="Even if rows of the archive are missing.")
+@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
+@click.option("--delete-originals", "delete", is_flag=True, help="As of aezip compress.")
+@click.option("--yes", is_flag=True, help="Delete them without asking.")
+@click.option("--jobs", type=click.IntRange(min=1), help="As of aezip compress.")
+def add(
+    csv: Path,
+    folder: Path,
+    model: Path | None,
+    quality: int | None,
+    lossless: bool,
+    keep_metadata: bool,
+    force: bool,
+    resume: bool,
+    delete: bool,
+    yes: bool,
+    jobs: int | None,
+) -> None:
+    """Add the images of FOLDER to OUT.csv; the rows that are there stay as they are."""
+    _check_coding(quality, lossless, delete, yes)
+    from tqdm import tqdm
+
+    with tqdm(disable=None, unit=" images", desc="compressing", leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        before = os.path.getsize(csv) if csv.exists() else 0
+        try:
+            report = aezip.add(
+                csv,
+                folder,
+                model,
+                quality=quality,
+                lossless=lossless,
+                keep_metadata=keep_metadata,
+                force=force,
+                resume=resume,
+                jobs=jobs or _processors(),
+                progress=show,
+            )
+        except KeyboardInterrupt:
+            raise _interrupted(csv) from None
+    _warn(report.failed)
+    click.echo(
+        f"added {_images(report.images)}: {report.original_bytes:,} bytes as they were, "
+        f"{report.csv_bytes - before:,} in {one_line(csv)}"
+    )
+    if report.images:
+        click.echo(_psnr(report))
+        click.echo(_kept(report))
+    if report.there:
+        click.echo(f"{_images(report.there)} there already")
+    _mention_skipped(report.skipped)
+    kept = _delete(csv, folder, report, None, yes) if delete and report.images else False
+    sys.exit(1 if report.failed or kept else 0)
+
+
+@main.command()
+@click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
+@click.option("--name", "names", metavar="FILE", multiple=True, help="Its name; may be repeated.")
+@click.option("--damaged", is_flag=True, help="All rows that are damaged.")
+@click.option("--force", is_flag=True, help="Even if rows of the archive are missing.")
+def remove(csv: Path, names: tuple[str, ...], damaged: bool, force: bool) -> None:
+    """Remove images from OUT.csv; the other rows stay as they are."""
+    if not (names or damaged or force):
+        raise click.UsageError("--name or --damaged says which")
+    removed = aezip.remove(csv, names, damaged=damaged, force=force)
+    for name in removed:
+        click.echo(f"removed {one_line(name)}")
+    if not removed:
+        click.echo("nothing was removed")
+
+
+@main.command()
+@click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Compare with the originals that are still in this folder.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes that work side by side; by default one per processor.",
+)
+def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
+    """Check every row of OUT.csv, decode every image, and say what is wrong.
+
+    The exit status is 1 if anything is.
+    """
+    from tqdm import tqdm
+
+    with tqdm(disable=None, unit=" images", desc="verifying", leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = aezip.verify(csv, against, jobs=jobs or _processors(), progress=show)
+    for line in found.wrong:
+        click.echo(f"aezip: {line}", err=True)
+    click.echo(f"{found.intact:,} of {found.rows:,} rows are whole and decode")
+    if found.psnrs:
+        name, db = found.worst
+        click.echo(
+            f"PSNR {found.mean_psnr:.2f} dB on average, at worst {min(db, 100):.2f} dB "
+            f"({one_line(name)}); promised {found.promise:.1f} dB"
+        )
+    if against is not None:
+        click.echo(f"compared with {len(found.psnrs):,} originals, {found.gone:,} are gone")
+    if found.wrong:
+        click.echo(f"{len(found.wrong):,} things are wrong" if len(found.wrong) > 1
+                   else "1 thing is wrong")  # fmt: skip
+    sys.exit(1 if found.wrong else 0)
 
 
 @main.command()
@@ -242,7 +419,7 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
 def list_(csv: Path) -> None:
     """List the images of an archive: row, bytes of latents, size, mode, quality, name."""
     archive = aezip.open(csv)
-    failed = 0
+    failed = _warn_of_missing(archive)
     click.echo(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>3}  name")
     for number in range(len(archive)):
         try:
@@ -252,8 +429,9 @@ def list_(csv: Path) -> None:
             click.echo(f"aezip: {error}", err=True)
         else:
             size = f"{row.width}x{row.height}"
+            quality = "max" if row.quality == EXACT else row.quality
             click.echo(
-                f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {row.quality:3}  "
+                f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>3}  "
                 f"{one_line(row.name)}"
             )
     sys.exit(1 if failed else 0)
@@ -271,7 +449,13 @@ def info(file: Path) -> None:
         click.echo(f"archive of {len(archive):,} images")
         click.echo(f"  {one_line(file)}: {csv:,} bytes")
         click.echo(f"  {one_line(archive.decoder_path)}: {decoder:,} bytes")
+        click.echo(f"  each image at {archive.promise:.1f} dB or more" if archive.promise else
+                   "  no promise of quality")  # fmt: skip
+        if archive.cipher is not None:
+            click.echo("  encrypted")
+        missing = _warn_of_missing(archive)
         click.echo(_architecture(archive.decoder))
+        sys.exit(missing)
     elif read_format(file) == MODEL_FORMAT:
         autoencoder, header = load_model(file)
         click.echo(f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels")
@@ -282,10 +466,10 @@ def info(file: Path) -> None:
         click.echo(_architecture(autoencoder))
         click.echo(_history(header["history"]))
     else:
-        autoencoder, _, identity = load_decoder(file)
-        click.echo(f"decoder {identity}")
+        opened = load_decoder(file)
+        click.echo(f"decoder {opened.identity}")
         click.echo(f"  {one_line(file)}: {os.path.getsize(file):,} bytes")
-        click.echo(_architecture(autoencoder))
+        click.echo(_architecture(opened.decoder))
 
 
 @main.command()
@@ -296,6 +480,7 @@ def info(file: Path) -> None:
 def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
     """Write the images of an archive into FOLDER, as PNG files under their own names."""
     archive = aezip.open(csv)
+    missing = _warn_of_missing(archive)
     if rows is not None:
         archive = archive[_slice(rows)]
         if not len(archive):
@@ -308,7 +493,7 @@ def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
         )
     _warn(failed)
     click.echo(f"{len(archive) - len(failed)} images -> {one_line(folder)}")
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or missing else 0)
 
 
 _BAR = "{percentage:3.0f}%|{bar}| {desc}"
@@ -332,6 +517,86 @@ def _slice(text: str) -> slice:
     if len(numbers) == 2:
         return slice(*numbers)
     raise click.BadParameter(f"{text!r} is not a range such as 0:10", param_hint="--rows")
+
+
+def _ask(question: str) -> str:
+    given: str = click.prompt(question, hide_input=True, err=True)
+    # Processes that share the work open the archive themselves.
+    os.environ[secrecy.VARIABLE] = given
+    return given
+
+
+def _new_passphrase() -> str:
+    found = os.environ.get(secrecy.VARIABLE)
+    if found:
+        return found
+    if secrecy.ask is None:
+        raise _OneLineError(f"--encrypt needs a passphrase: in {secrecy.VARIABLE}, or typed")
+    given: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    os.environ[secrecy.VARIABLE] = given
+    return given
+
+
+def _check_coding(quality: int | None, lossless: bool, delete: bool, yes: bool) -> None:
+    if quality is not None and lossless:
+        raise click.UsageError("--quality and --lossless exclude each other")
+    if yes and not delete:
+        raise click.UsageError("--yes belongs to --delete-originals")
+
+
+def _interrupted(csv: Path) -> _OneLineError:
+    more = "; --resume goes on from here" if partial_path(csv).exists() else ""
+    return _OneLineError(f"interrupted; {one_line(csv)} was not written{more}")
+
+
+def _delete(csv: Path, folder: Path, report: Report, passphrase: str | None, yes: bool) -> bool:
+    """Delete the originals, once that is confirmed. Whether any of them had to stay."""
+    loses = f" and {report.dropped:,} bytes of EXIF that were not kept" if report.dropped else ""
+    if not yes:
+        what = f"{_images(report.images)}, {report.original_bytes:,} bytes,{loses}"
+        click.confirm(f"delete {what} in {one_line(folder)}?", abort=True)
+    deleted = aezip.delete_originals(csv, folder, report.psnrs, passphrase=passphrase)
+    _warn(deleted.kept)
+    click.echo(f"deleted {_images(deleted.count)}, {deleted.bytes:,} bytes")
+    return bool(deleted.kept)
+
+
+def _warn_of_missing(archive: aezip.Archive) -> int:
+    """1 where rows are missing, after saying so."""
+    if archive.missing:
+        click.echo(f"aezip: {archive.missing}", err=True)
+    return 1 if archive.missing else 0
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _kept(report: Report) -> str:
+    """What was promised of the images, and what of their files is not in the archive."""
+    how = []
+    if report.finer:
+        how.append(f"{_images(report.finer)} coded finer")
+    if report.exact:
+        how.append(f"{_images(report.exact)} stored exactly")
+    promised = f"each at {report.promise:.1f} dB or more" if report.promise else ""
+    lines = [": ".join(x for x in (promised, ", ".join(how)) if x)] if promised or how else []
+    if report.kept:
+        lines.append(f"EXIF kept: {report.kept:,} bytes")
+    if report.dropped:
+        lines.append(f"EXIF not kept: {report.dropped:,} bytes (--keep-metadata keeps it)")
+    for what in dict.fromkeys(x for _, x in report.lost):
+        names = [name for name, x in report.lost if x == what]
+        more = f" and {len(names) - 1} others" if len(names) > 1 else ""
+        lines.append(f"not kept: {what} ({one_line(names[0])}{more})")
+    return "\n".join(lines) or "no promise of quality"
+
+
+def _psnr(report: Report) -> str:
+    return (
+        f"PSNR {report.mean_psnr:.2f} dB on average, at worst {report.worst_psnr:.2f} dB "
+        f"({one_line(report.worst_name)})"
+    )
 
 
 def _warn(failed: Sequence[tuple[str, str]]) -> None:
@@ -366,12 +631,12 @@ def _table(report: Report) -> str:
     lines = [
         f"{'':28} {'bytes':>14} {'bits/pixel':>10}",
         line(f"{report.images:,} images, as they were", report.original_bytes),
-        line("aezip archive, quality " + str(report.quality), report.archive_bytes),
+        line("aezip archive, " + ("lossless" if report.quality == EXACT else
+             f"quality {report.quality}"), report.archive_bytes),
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),
-        f"PSNR {report.mean_psnr:.2f} dB on average, at worst {report.worst_psnr:.2f} dB "
-        f"({one_line(report.worst_name)})",
+        _psnr(report),
     ]
     if report.archive_bytes > report.original_bytes:
         lines.append("the archive is larger than the images: it does not pay here")

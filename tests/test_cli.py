@@ -52,7 +52,9 @@ def damage_row(path, number):
 def test_help_names_the_commands_in_the_order_of_use(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    commands = ["fit", "compress", "view", "list", "info", "extract"]
+    commands = [
+        "fit", "compress", "add", "remove", "verify", "view", "list", "info", "extract",
+    ]  # fmt: skip
     assert re.findall(r"^  (\w+)  ", done.stdout.split("Commands:")[1], re.MULTILINE) == commands
     for command in commands:
         assert invoke(command, "-h", cwd=tmp_path).exit_code == 0
@@ -181,7 +183,7 @@ def test_info_of_an_archive_and_its_decoder(here):
     assert result.exit_code == 0
     assert result.stdout.startswith(
         f"archive of 40 images\n  out.csv: {csv:,} bytes\n  out.h5: {decoder:,} bytes\n"
-        "architecture dense: "
+        "  no promise of quality\narchitecture dense: "
     )
     for entry in ("height 28", "width 28", "channels 1", "quality 50"):
         assert entry in result.stdout

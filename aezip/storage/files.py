@@ -6,6 +6,7 @@ Everything aezip writes goes through here: a temporary name in the same folder, 
 import contextlib
 import os
 import secrets
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
     if target.exists() and not target.is_file():
         # Renaming over a folder fails anyway; renaming over /dev/null would succeed.
         raise OSError("it exists and is not a file")
-    temporary = target.parent / f".aezip-{secrets.token_hex(6)}{target.suffix}"
+    temporary = target.parent / f"{_start(target)}{secrets.token_hex(6)}{target.suffix}"
     try:
         yield temporary
         if sync:
@@ -37,6 +38,21 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
         raise
     if sync:
         _sync_folder(target.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of writers of `path` that were killed. Nobody may be writing it
+    meanwhile."""
+    target = Path(os.path.realpath(path))
+    with contextlib.suppress(OSError):
+        for left in target.parent.glob(f"{_start(target)}*"):
+            left.unlink()
+
+
+def _start(target: Path) -> str:
+    """What the names of temporary files for this one begin with; short, since names have a
+    greatest length."""
+    return f".aezip-{zlib.crc32(os.fsencode(target.name)):08x}-"
 
 
 def _sync(path: Path) -> None:

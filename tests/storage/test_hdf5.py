@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from aezip.errors import ModelError
 from aezip.storage.hdf5 import (
     DECODER_FORMAT,
-    MAX_BYTES,
     MODEL_FORMAT,
     VERSION,
     content_id,
@@ -27,6 +26,7 @@ from aezip.storage.hdf5 import (
     write_decoder,
     write_model,
 )
+from aezip.storage.limits import MAX_HDF5_BYTES
 
 HEADER = {
     "arch": "pyramid",
@@ -457,7 +457,7 @@ def test_data_in_other_files_is_not_read(path):
         assert said == "is damaged: /tensors/parameters is stored in another file"
 
 
-@pytest.mark.parametrize("shape", [(MAX_BYTES + 1,), (1 << 40,), (1 << 20, 1 << 20, 1 << 20)])
+@pytest.mark.parametrize("shape", [(MAX_HDF5_BYTES + 1,), (1 << 40,), (1 << 20, 1 << 20, 1 << 20)])
 def test_huge_claims_ask_for_no_memory(path, shape):
     with decoder_by_hand(path) as file:
         file.create_dataset("parameters", shape, np.uint8, chunks=(1,) * len(shape))
@@ -471,7 +471,7 @@ def test_huge_claims_ask_for_no_memory(path, shape):
 def test_many_large_arrays_together(path):
     with model_by_hand(path) as file:
         for name in "abc":
-            file.create_dataset(f"tensors/{name}", (MAX_BYTES // 16,), np.float64, chunks=(8,))
+            file.create_dataset(f"tensors/{name}", (MAX_HDF5_BYTES // 16,), np.float64, chunks=(8,))
     assert refused(read_model, path) == "is damaged: its arrays claim more than 1024 MiB"
 
 
