@@ -312,7 +312,7 @@ def add(
         f"{report.csv_bytes - before:,} in {one_line(csv)}"
     )
     if report.images:
-        click.echo(_psnr(report))
+        click.echo(_psnr(report.mean_psnr, report.worst_psnr, report.worst_name))
         click.echo(_kept(report))
     if report.there:
         click.echo(f"{_images(report.there)} there already")
@@ -368,11 +368,9 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
         click.echo(f"aezip: {line}", err=True)
     click.echo(f"{found.intact:,} of {found.rows:,} rows are whole and decode")
     if found.psnrs:
-        name, db = found.worst
-        click.echo(
-            f"PSNR {found.mean_psnr:.2f} dB on average, at worst {min(db, 100):.2f} dB "
-            f"({one_line(name)}); promised {found.promise:.1f} dB"
-        )
+        from aezip.coding import mean_and_worst
+
+        click.echo(_psnr(*mean_and_worst(found.psnrs)))
     if against is not None:
         click.echo(f"compared with {len(found.psnrs):,} originals, {found.gone:,} are gone")
     if found.wrong:
@@ -551,10 +549,9 @@ def _interrupted(csv: Path) -> _OneLineError:
 
 def _delete(csv: Path, folder: Path, report: Report, passphrase: str | None, yes: bool) -> bool:
     """Delete the originals, once that is confirmed. Whether any of them had to stay."""
-    loses = f" and {report.dropped:,} bytes of EXIF that were not kept" if report.dropped else ""
     if not yes:
-        what = f"{_images(report.images)}, {report.original_bytes:,} bytes,{loses}"
-        click.confirm(f"delete {what} in {one_line(folder)}?", abort=True)
+        what = f"{_images(report.images)} of {report.original_bytes:,} bytes in {one_line(folder)}"
+        click.confirm(f"delete {what}?", abort=True)
     deleted = aezip.delete_originals(csv, folder, report.psnrs, passphrase=passphrase)
     _warn(deleted.kept)
     click.echo(f"deleted {_images(deleted.count)}, {deleted.bytes:,} bytes")
@@ -592,11 +589,10 @@ def _kept(report: Report) -> str:
     return "\n".join(lines) or "no promise of quality"
 
 
-def _psnr(report: Report) -> str:
-    return (
-        f"PSNR {report.mean_psnr:.2f} dB on average, at worst {report.worst_psnr:.2f} dB "
-        f"({one_line(report.worst_name)})"
-    )
+def _psnr(mean: float, worst: float, name: str) -> str:
+    if math.isinf(mean):
+        return "every image is exact"
+    return f"PSNR {mean:.2f} dB on average, at worst {worst:.2f} dB ({one_line(name)})"
 
 
 def _warn(failed: Sequence[tuple[str, str]]) -> None:
@@ -636,7 +632,7 @@ def _table(report: Report) -> str:
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),
-        _psnr(report),
+        _psnr(report.mean_psnr, report.worst_psnr, report.worst_name),
     ]
     if report.archive_bytes > report.original_bytes:
         lines.append("the archive is larger than the images: it does not pay here")

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +27,6 @@ from aezip.metrics import psnr
 from aezip.storage.files import one_line
 from aezip.storage.row import EXACT, MODES, Row, pack, unpack
 
-EXACT_DB = 100.0
-"""What an image that came back exactly counts as in a mean PSNR."""
-
 _BEST_PROMISE = 45.0
 
 
@@ -40,6 +37,15 @@ def default_promise(quality: int) -> float:
         return _BEST_PROMISE
     noise = step_size(log_step(quality)) ** 2 / 12
     return min(math.floor(10 * (10 * math.log10(255**2 / noise) - 3)) / 10, _BEST_PROMISE)
+
+
+def mean_and_worst(psnrs: Mapping[str, float]) -> tuple[float, float, str]:
+    """(mean PSNR, worst PSNR, its name) of those that are not exact; infinite where all are."""
+    lossy = {name: db for name, db in psnrs.items() if math.isfinite(db)}
+    if not lossy:
+        return math.inf, math.inf, next(iter(psnrs), "")
+    worst = min(lossy, key=lambda name: lossy[name])
+    return sum(lossy.values()) / len(lossy), lossy[worst], worst
 
 
 @dataclass(frozen=True)

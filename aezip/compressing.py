@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections import Counter
@@ -19,13 +20,13 @@ from aezip._version import __version__
 from aezip.archive import Archive, decoder_path, sealed_decoder, sealed_profile
 from aezip.autoencoders import Autoencoder, check_quality
 from aezip.coding import (
-    EXACT_DB,
     Coded,
     Coder,
     Settings,
     as_header,
     default_promise,
     from_entry,
+    mean_and_worst,
     to_entry,
 )
 from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
@@ -47,10 +48,11 @@ class Report:
     """What `compress` or `add` did: sizes in bytes, times in seconds, PSNR in dB.
 
     Of `add`, only of the images that were added; csv_bytes and decoder_bytes are those of the
-    whole archive. psnrs: of each image as decoded, infinite where it is exact. finer, exact: how
-    many images were coded finer or exactly to keep the promise. dropped: bytes of EXIF that are
-    not in the archive, of `kept` those that are. lost: (name, what) where pixels of a file are not
-    in the archive. there: images that were in the archive before.
+    whole archive. psnrs: of each image as decoded, infinite where it is exact; the mean is that of
+    the others, infinite where there are none. finer, exact: how many images were coded finer or
+    exactly to keep the promise. dropped: bytes of EXIF that are not in the archive; kept: those
+    that are, compressed. lost: (name, what) where pixels of a file are not in the archive. there:
+    images that were in the archive before.
     """
 
     csv: Path
@@ -162,7 +164,7 @@ def compress(
     report = report_on(coded, Path(csv), settings, found.skipped, began)
     if compare:
         try:
-            _compare(report, Path(folder), [x for x in coded if x.row is not None])
+            _compare(report, Path(folder), [x for x in coded if x.row and math.isfinite(x.psnr)])
         except (AezipError, OSError, MemoryError, KeyboardInterrupt):
             report.peers.clear()  # the archive is written, and only the comparison is not made
     return report
@@ -351,8 +353,7 @@ def report_on(
     """What there is to say of the images that were coded."""
     kept = [x for x in coded if x.row is not None]
     rows = [x.row for x in kept if x.row is not None]
-    values = [min(x.psnr, EXACT_DB) for x in kept]
-    worst = int(np.argmin(values)) if values else -1
+    mean, worst, worst_name = mean_and_worst({x.name: x.psnr for x in kept})
     exact = sum(x.quality == EXACT for x in rows)
     return Report(
         csv=csv,
@@ -364,9 +365,9 @@ def report_on(
         original_bytes=sum(x.size for x in kept),
         csv_bytes=os.path.getsize(csv),
         decoder_bytes=os.path.getsize(decoder_path(csv)),
-        mean_psnr=float(np.mean(values)) if values else EXACT_DB,
-        worst_psnr=values[worst] if values else EXACT_DB,
-        worst_name=kept[worst].name if values else "",
+        mean_psnr=mean,
+        worst_psnr=worst,
+        worst_name=worst_name,
         seconds=time.monotonic() - began,
         skipped=skipped,
         psnrs={x.name: x.psnr for x in kept},
@@ -381,7 +382,9 @@ def report_on(
 
 def _compare(report: Report, folder: Path, coded: Sequence[Coded]) -> None:
     """Fill in what JPEG and WebP take for the same images at the same mean PSNR, from a sample
-    spread evenly over the collection."""
+    spread evenly over those that are not exact."""
+    if not coded:
+        return
     count = min(len(coded), _COMPARED)
     count = max(1, min(count, int(count * _COMPARED_PIXELS / max(report.pixels, 1)) or 1))
     if report.pixels <= _COMPARED_PIXELS:
@@ -389,7 +392,7 @@ def _compare(report: Report, folder: Path, coded: Sequence[Coded]) -> None:
     chosen = np.unique(np.linspace(0, len(coded) - 1, count).astype(int))
     sample = [pictures.read(folder / coded[i].name) for i in chosen]
     share = sum(x.width * x.height for x in sample) / report.pixels
-    wanted = float(np.mean([min(coded[i].psnr, EXACT_DB) for i in chosen]))
+    wanted = float(np.mean([coded[i].psnr for i in chosen]))
     for name, peer in peers.PEERS.items():
         found = peers.bytes_at(peer, sample, wanted)
         report.peers[name] = None if found is None else found / share

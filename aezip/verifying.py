@@ -9,12 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from aezip import images as pictures
 from aezip import workers
 from aezip.archive import Archive
-from aezip.coding import EXACT_DB
 from aezip.errors import AezipError, ArchiveError
 from aezip.metrics import psnr
 from aezip.storage.files import one_line
@@ -36,17 +33,6 @@ class Verified:
     wrong: list[str] = field(default_factory=list)
     psnrs: dict[str, float] = field(default_factory=dict)
     gone: int = 0
-
-    @property
-    def mean_psnr(self) -> float:
-        """In dB; NaN where no original was there."""
-        values = [min(x, EXACT_DB) for x in self.psnrs.values()]
-        return float(np.mean(values)) if values else float("nan")
-
-    @property
-    def worst(self) -> tuple[str, float]:
-        """(name, PSNR in dB) of the image that is farthest from its original."""
-        return min(self.psnrs.items(), key=lambda x: x[1])
 
 
 def verify(
