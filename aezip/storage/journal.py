@@ -14,8 +14,9 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from aezip.errors import ArchiveError
 from aezip.storage.files import one_line, reason, remove_leftovers
@@ -37,7 +38,7 @@ def partial_path(csv: str | os.PathLike[str]) -> Path:
 class Journal:
     """The open journal of one archive. `settings` and `entries` are those that were found."""
 
-    def __init__(self, file: BinaryIO, csv: str | os.PathLike[str]) -> None:
+    def __init__(self, file: FileIO, csv: str | os.PathLike[str]) -> None:
         self._file = file
         self._shown = one_line(csv)
         self._cipher: Cipher | None = None
@@ -56,7 +57,7 @@ class Journal:
         with self._writing():
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(_MAGIC)
+            _write(self._file, _MAGIC)
         self._append(json.dumps(self.settings).encode())
 
     def go_on(self, cipher: Cipher | None = None) -> list[bytes]:
@@ -92,10 +93,9 @@ class Journal:
 
     def _append(self, data: bytes) -> None:
         with self._writing():
-            self._file.write(_FRAME.pack(len(data), zlib.crc32(data)) + data)
-            self._file.flush()  # from here on it outlives this process
+            _write(self._file, _FRAME.pack(len(data), zlib.crc32(data)) + data)
             if time.monotonic() - self._synced > _SYNC_EVERY:
-                os.fsync(self._file.fileno())  # and the machine
+                os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
 
     def _read(self) -> bytes | None:
@@ -142,10 +142,17 @@ def writing(csv: str | os.PathLike[str]) -> Iterator[Journal]:
                     path.unlink()
 
 
-def _locked(path: Path) -> BinaryIO:
-    """The file, made if need be, and locked until it is closed."""
+def _write(file: FileIO, data: bytes) -> None:
+    """All of the data: from here on it outlives this process."""
+    while data:
+        data = data[file.write(data) :]
+
+
+def _locked(path: Path) -> FileIO:
+    """The file, made if need be, and locked until it is closed; without a buffer, whose rest would
+    be written once more when it is closed on a full disk."""
     while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o666), "r+b")
+        file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o666), "r+")
         try:
             _lock(file)
             # Whoever held the lock may have removed the file meanwhile.
@@ -157,7 +164,7 @@ def _locked(path: Path) -> BinaryIO:
         file.close()
 
 
-def _lock(file: BinaryIO) -> None:
+def _lock(file: FileIO) -> None:
     """Raises BlockingIOError where another process has it."""
     if os.name == "nt":
         import msvcrt
