@@ -70,24 +70,26 @@ def seeds() -> list[Seed]:
         shutil.copy(DIGITS / f"{number:04}.png", folder / "digits")
     (folder / "photos").mkdir()
     with Image.open(photos() / "lake.png") as image:
-        crop = image.crop((0, 0, 24, 17))
+        crop = image.crop((0, 0, 13, 10))
         exif = Image.Exif()
         exif[0x010F] = "Camera"
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         crop.save(folder / "photos" / "a.jpg", exif=exif, icc_profile=profile)
         crop.convert("LA").save(folder / "photos" / "b, c.png")
         crop.convert("RGBA").rotate(20).save(folder / "photos" / "größe.png")
-    noise = np.random.default_rng(0).integers(0, 256, (12, 12), np.uint8)
-    Image.fromarray(noise).save(folder / "photos" / "noise.png")
+    (folder / "exact").mkdir()
+    Image.effect_noise((9, 9), 99).save(folder / "exact" / "noise.png")
     dense, pyramid = folder / "dense.csv", folder / "pyramid.csv"
     aezip.compress(folder / "digits", dense, digit_model(), compare=False, min_psnr=18)
-    options = {"keep_metadata": True, "compare": False, "quality": 50, "min_psnr": 40}
+    options = {"keep_metadata": True, "compare": False, "quality": 50}
     aezip.compress(folder / "photos", pyramid, quick_model(), **options)
     secret = folder / "secret.csv"
     cost = dict(secrecy._COST)
     secrecy._COST["n"] = 4  # half a second for each mutant would be too long
     aezip.compress(folder / "photos", secret, quick_model(), passphrase=_PASSPHRASE, **options)
     secrecy._COST.update(cost)
+    for path, passphrase in ((pyramid, None), (secret, _PASSPHRASE)):
+        aezip.add(path, folder / "exact", lossless=True, passphrase=passphrase)
     found = []
     for path in (dense, pyramid, secret):
         passphrase = _PASSPHRASE if path == secret else None
@@ -226,7 +228,7 @@ def mutant(seed: Seed, rng: random.Random, csv: Path) -> bool:
 # --- reading them -------------------------------------------------------------------------------
 
 
-def read(csv: Path, seed: Seed, stranger: bool, extracted: bool) -> str:
+def read(csv: Path, seed: Seed, stranger: bool, thorough: bool) -> str:
     """All that can be done with an archive; what came of it. Raises where a promise is broken."""
     try:
         archive = aezip.open(csv, seed.passphrase or "")
@@ -251,16 +253,17 @@ def read(csv: Path, seed: Seed, stranger: bool, extracted: bool) -> str:
             assert row == known and image.tobytes() == pixels, "a silent wrong image"
             profile = image.info.get("icc_profile", b"")
             assert (profile_id(profile) if profile else "") == row.profile
-    found = aezip.verify(csv, passphrase=seed.passphrase or "")
-    assert found.intact == len(archive) - damaged
-    assert damaged <= len(found.wrong)
-    if extracted:
+    noticed = bool(damaged or archive.missing or archive.disordered)
+    if thorough:  # decodes all of it twice more
+        found = aezip.verify(csv, passphrase=seed.passphrase or "")
+        assert found.intact == len(archive) - damaged
+        assert bool(found.wrong) == noticed or len(archive.names) > len(set(archive.names))
         root = csv.parent / "extracted"
         failed = aezip.extract(archive, root / "in", force=True)
         assert len(failed) >= damaged
         assert not root.exists() or os.listdir(root) == ["in"]
         shutil.rmtree(root, ignore_errors=True)
-    if found.wrong:
+    if noticed:
         return "damage named"
     if not stranger:
         assert archive.names == list(seed.rows), "rows are missing, and nobody noticed"
@@ -279,7 +282,7 @@ def run(number: int, every: list[Seed], folder: Path) -> str:
     stranger = mutant(seed, rng, folder / "out.csv")
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
-        return read(folder / "out.csv", seed, stranger, extracted=number % 4 == 0)
+        return read(folder / "out.csv", seed, stranger, thorough=number % 8 == 0)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -316,6 +319,7 @@ def _work(start: int, end: int, every: list[Seed], folder: Path, shared: mmap.mm
     status = 1
     try:
         signal.signal(signal.SIGPROF, _on_time)
+        os.fsync = lambda _: None  # a crash of the machine is not what is looked for here
         with open("/proc/self/statm") as file:
             held = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
