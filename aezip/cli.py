@@ -39,7 +39,11 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
         except AezipError as error:
             raise _OneLineError(str(error)) from error
         except BrokenPipeError:  # `aezip list | head` has seen enough

@@ -34,7 +34,7 @@ def aezip_points(folder: Path, model: Path, work: Path) -> list[Point]:
         target = work / f"q{quality}.csv"
         jobs = os.cpu_count() or 1
         report = aezip.compress(
-            folder, target, model, quality=quality, jobs=jobs, compare=False
+            folder, target, model, quality=quality, jobs=jobs, force=True, compare=False
         )
         archive = aezip.open(target)
         db = [

@@ -6,9 +6,12 @@ Everything aezip writes goes through here: a temporary name in the same folder, 
 import contextlib
 import os
 import secrets
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+_LONG_AGO = 3600  # seconds: no file that is written here takes so long
 
 
 @contextlib.contextmanager
@@ -26,6 +29,8 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
     if target.exists() and not target.is_file():
         # Renaming over a folder fails anyway; renaming over /dev/null would succeed.
         raise OSError("it exists and is not a file")
+    if sync:
+        remove_leftovers(target, older=_LONG_AGO)
     temporary = target.parent / f"{_start(target)}{secrets.token_hex(6)}{target.suffix}"
     try:
         yield temporary
@@ -40,13 +45,14 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
         _sync_folder(target.parent)
 
 
-def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of writers of `path` that were killed. Nobody may be writing it
-    meanwhile."""
+def remove_leftovers(path: str | os.PathLike[str], older: float = 0) -> None:
+    """Remove the temporary files of writers of `path` that were killed, if they are so many seconds
+    old; with 0, nobody may be writing it meanwhile."""
     target = Path(os.path.realpath(path))
     with contextlib.suppress(OSError):
         for left in target.parent.glob(f"{_start(target)}*"):
-            left.unlink()
+            if not older or time.time() - left.stat().st_mtime > older:
+                left.unlink()
 
 
 def _start(target: Path) -> str:
