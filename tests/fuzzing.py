@@ -27,7 +27,7 @@ from typing import Any
 
 import click
 import numpy as np
-from folders import DIGITS, digit_model, photos, place, quick_model
+from folders import DIGITS, photos, place, quick_model
 from PIL import Image, ImageCms
 
 import aezip
@@ -67,7 +67,10 @@ def seeds() -> list[Seed]:
     folder = place("fuzz")
     (folder / "digits").mkdir()
     for number in range(5):
-        shutil.copy(DIGITS / f"{number:04}.png", folder / "digits")
+        with Image.open(DIGITS / f"{number:04}.png") as image:
+            image.crop((9, 9, 17, 17)).save(folder / "digits" / f"{number}.png")
+    small = folder / "small.h5"
+    aezip.fit(folder / "digits", small, arch="dense", steps=30)
     (folder / "photos").mkdir()
     with Image.open(photos() / "lake.png") as image:
         crop = image.crop((0, 0, 13, 10))
@@ -80,7 +83,7 @@ def seeds() -> list[Seed]:
     (folder / "exact").mkdir()
     Image.effect_noise((9, 9), 99).save(folder / "exact" / "noise.png")
     dense, pyramid = folder / "dense.csv", folder / "pyramid.csv"
-    aezip.compress(folder / "digits", dense, digit_model(), compare=False, min_psnr=18)
+    aezip.compress(folder / "digits", dense, small, compare=False, min_psnr=0)
     options = {"keep_metadata": True, "compare": False, "quality": 50}
     aezip.compress(folder / "photos", pyramid, quick_model(), **options)
     secret = folder / "secret.csv"
@@ -88,8 +91,9 @@ def seeds() -> list[Seed]:
     secrecy._COST["n"] = 4  # half a second for each mutant would be too long
     aezip.compress(folder / "photos", secret, quick_model(), passphrase=_PASSPHRASE, **options)
     secrecy._COST.update(cost)
-    for path, passphrase in ((pyramid, None), (secret, _PASSPHRASE)):
-        aezip.add(path, folder / "exact", lossless=True, passphrase=passphrase)
+    for path, model in ((dense, small), (pyramid, None), (secret, None)):
+        passphrase = _PASSPHRASE if path == secret else None
+        aezip.add(path, folder / "exact", model, lossless=True, passphrase=passphrase)
     found = []
     for path in (dense, pyramid, secret):
         passphrase = _PASSPHRASE if path == secret else None
@@ -278,7 +282,7 @@ def run(number: int, every: list[Seed], folder: Path) -> str:
     """The mutant of that number: what came of it."""
     rng = random.Random(number)
     np.random.seed(number % (1 << 32))
-    seed = rng.choice(every)
+    seed = rng.choice([*every[:1] * 8, *every[1:]])  # most often the one that is read fastest
     stranger = mutant(seed, rng, folder / "out.csv")
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
