@@ -163,7 +163,6 @@ class Archive(Sequence[Image.Image]):
             if row.quality == EXACT:
                 pixels = lossless.decode(row.latents, shape)
             else:
-                check_quality(row.quality)
                 pixels = self.decoder.decode([row.latents], shape, row.quality)[0]
             image = pictures.from_array(pixels)
             if row.profile:
@@ -172,6 +171,19 @@ class Archive(Sequence[Image.Image]):
                 image.info["exif"] = pictures.EXIF_START + expanded(row.exif)
         return image
 
+    def thumbnail(self, row: Row, side: int) -> Image.Image:
+        """The image of a row with its longer side brought down to `side` pixels; it is decoded no
+        further than that takes. Raises as `decode` does."""
+        with self._decoding(row) as shape:
+            if row.quality == EXACT:
+                pixels = lossless.decode(row.latents, shape)
+            else:
+                pixels = self.decoder.preview(row.latents, shape, row.quality, side)
+        image = pictures.from_array(pixels)
+        scale = min(side, max(image.size)) / max(row.width, row.height)
+        size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
+        return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
     @contextmanager
     def _decoding(self, row: Row) -> Iterator[tuple[int, int, int]]:
         """The shape to decode; what goes wrong then is an ArchiveError that names the row."""
@@ -179,6 +191,8 @@ class Archive(Sequence[Image.Image]):
             most = limit("MAX_PIXELS")
             if row.width * row.height > most:
                 raise ArchiveError(f"it claims more than {most} pixels")
+            if row.quality != EXACT:
+                check_quality(row.quality)
             yield row.height, row.width, MODES.index(row.mode) + 1
         except (ArchiveError, ModelError) as error:
             shown = f"{one_line(self.path)}: {one_line(row.name)}"

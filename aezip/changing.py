@@ -12,7 +12,7 @@ import numpy as np
 
 from aezip import images as pictures
 from aezip.archive import Archive
-from aezip.autoencoders import Autoencoder, check_quality
+from aezip.autoencoders import DEFAULT_EFFORT, Autoencoder, check_effort, check_quality
 from aezip.coding import Coder, Settings
 from aezip.compressing import (
     Report,
@@ -40,6 +40,7 @@ def add(
     *,
     quality: int | None = None,
     lossless: bool = False,
+    effort: int = DEFAULT_EFFORT,
     keep_metadata: bool = False,
     passphrase: str | None = None,
     force: bool = False,
@@ -60,13 +61,14 @@ def add(
     began = time.monotonic()
     if quality is not None:
         check_quality(quality)
+    check_effort(effort)
     found = pictures.find(folder)
     with writing(csv) as journal:
         archive = Archive(csv, passphrase)
         _check_whole(archive, force)
         usual = quality_of(archive.defaults.get("quality", ""))
         used = EXACT if lossless else quality or usual or archive.decoder.config["quality"]
-        settings = Settings(used, archive.promise, keep_metadata)
+        settings = Settings(used, archive.promise, keep_metadata, effort)
         autoencoder = _encoder(archive, model)
         new, there, failed = _new_names(archive, Path(folder), found.names)
         going_on = resume and journal.settings is not None

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import aezip
-from aezip import display, images
+from aezip import cli_keep, cli_show, console, display, images
 from aezip.archive import load_decoder
 from aezip.autoencoders import ARCHITECTURES, Autoencoder
 from aezip.entropy import parameters as coded
 from aezip.errors import AezipError, ArchiveError
+from aezip.nn import DEVICES
+from aezip.options import processors, row_range
 from aezip.storage import secrecy
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
-from aezip.storage.journal import partial_path
 from aezip.storage.row import EXACT
 
 if TYPE_CHECKING:  # looking at an image should not wait for what fits and compresses
@@ -62,12 +63,27 @@ class _Commands(click.Group):
 
 class _OneLineError(click.ClickException):
     def show(self, file: Any = None) -> None:
-        click.echo(f"aezip: {self.message}", err=True)
+        console.error(self.message)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_FIRST = """\
+aezip packs a folder of images into a CSV. Three commands matter:
+
+  aezip fit photos/                  learn the collection     -> models/photos.h5
+  aezip compress photos/ out.csv     pack it                  -> out.csv and out.h5
+  aezip view out.csv --row 3         see any image of it
+
+aezip browse out.csv shows all of them in your browser; aezip --help lists every command."""
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(aezip.__version__, prog_name="aezip", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Packs a folder of images: a neural network is fitted to them, and each becomes a row of a
     CSV.
 
@@ -78,7 +94,9 @@ def main() -> None:
 
     out.csv and out.h5 together are the whole archive.
     """
-    secrecy.ask = _ask if sys.stdin is not None and sys.stdin.isatty() else None
+    secrecy.ask = cli_keep.ask if sys.stdin is not None and sys.stdin.isatty() else None
+    if context.invoked_subcommand is None:
+        click.echo(_FIRST)
 
 
 @main.command()
@@ -114,6 +132,14 @@ def main() -> None:
     type=click.IntRange(min=1),
     help="Processes that train side by side; by default one per processor, of use are two.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="cpu",
+    show_default=True,
+    help="cuda: train on an NVIDIA GPU, by CuPy (pip install 'aezip[cuda]').",
+)
+@console.output_options
 def fit(
     folder: Path,
     model: Path | None,
@@ -124,6 +150,7 @@ def fit(
     start: str | None,
     seed: int,
     jobs: int | None,
+    device: str,
 ) -> None:
     """Fit a model to the images of FOLDER.
 
@@ -133,9 +160,7 @@ def fit(
         raise click.UsageError("--minutes and --steps exclude each other")
     if minutes is not None and not math.isfinite(minutes):
         raise click.UsageError("--minutes is a number of minutes")
-    from tqdm import tqdm  # not above, for the same reason as the types there
-
-    with tqdm(total=100, disable=None, bar_format=_BAR, desc="reading the images") as bar:
+    with console.bar(100, bar_format=_BAR, desc="reading the images") as bar:
 
         def show(p: Progress) -> None:
             left = f"{int(p.seconds_left) // 60}:{int(p.seconds_left) % 60:02d}"
@@ -153,14 +178,28 @@ def fit(
             quality=quality,
             start=start,
             seed=seed,
-            jobs=jobs or _processors(),
+            jobs=jobs or processors(),
+            device=device,
             progress=show,
         )
-    _warn(result.failed)
-    click.echo(_fitted(result))
-    _mention_skipped(result.skipped)
+    console.warn(result.failed)
+    minutes, bpp, db = result.history[-1]
+    data = {
+        "model": result.path,
+        "architecture": result.autoencoder.arch,
+        "images": result.images,
+        "bits_per_pixel": bpp,
+        "psnr": db,
+        "minutes": minutes,
+        "seconds": round(result.seconds, 3),
+        "interrupted": result.interrupted,
+        "skipped": result.skipped,
+        "failed": console.failures(result.failed),
+    }
+    console.result(_fitted(result), data)
+    cli_keep.mention_skipped(result.skipped)
     if result.interrupted:
-        click.echo("interrupted; run the same command again to go on from here")
+        console.say("interrupted; run the same command again to go on from here")
     sys.exit(1 if result.failed else 0)
 
 
@@ -176,6 +215,13 @@ def fit(
     "--quality",
     type=QUALITY,
     help="1 to 100, much as JPEG's; by default what the model was fitted for.",
+)
+@click.option(
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=5,
+    show_default=True,
+    help="Time spent on fewer bytes at the same quality.",
 )
 @click.option(
     "--min-psnr",
@@ -201,11 +247,13 @@ def fit(
     type=click.IntRange(min=1),
     help="Processes that work side by side; by default one per processor.",
 )
+@console.output_options
 def compress(
     folder: Path,
     csv: Path,
     model: Path | None,
     quality: int | None,
+    effort: int,
     min_psnr: float | None,
     lossless: bool,
     keep_metadata: bool,
@@ -217,11 +265,9 @@ def compress(
     jobs: int | None,
 ) -> None:
     """Pack the images of FOLDER into OUT.csv, and their decoder into OUT.h5 beside it."""
-    _check_coding(quality, lossless, delete, yes)
-    passphrase = _new_passphrase() if encrypt else None
-    from tqdm import tqdm
-
-    with tqdm(disable=None, unit=" images", desc="compressing", leave=False) as bar:
+    cli_keep.check_coding(quality, lossless, delete, yes)
+    passphrase = cli_keep.new_passphrase() if encrypt else None
+    with console.bar(unit=" images", desc="compressing", leave=False) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -235,152 +281,23 @@ def compress(
                 csv,
                 model,
                 quality=quality,
+                effort=effort,
                 min_psnr=min_psnr,
                 lossless=lossless,
                 keep_metadata=keep_metadata,
                 passphrase=passphrase,
                 force=force,
                 resume=resume,
-                jobs=jobs or _processors(),
+                jobs=jobs or processors(),
                 progress=show,
             )
         except KeyboardInterrupt:
-            raise _interrupted(csv) from None
-    _warn(report.failed)
-    click.echo(_table(report))
-    click.echo(_kept(report))
-    _mention_skipped(report.skipped)
-    kept = _delete(csv, folder, report, passphrase, yes) if delete else False
-    sys.exit(1 if report.failed or kept else 0)
-
-
-@main.command()
-@click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    help="The model that the archive was compressed with; by default looked for in models/, and "
-    "photos can do without.",
-)
-@click.option("--quality", type=QUALITY, help="By default that of most of the archive.")
-@click.option("--lossless", is_flag=True, help="Code the images exactly, pixel by pixel.")
-@click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
-@click.option("--force", is_flag=True, help="Even if rows of the archive are missing.")
-@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
-@click.option("--delete-originals", "delete", is_flag=True, help="As of aezip compress.")
-@click.option("--yes", is_flag=True, help="Delete them without asking.")
-@click.option("--jobs", type=click.IntRange(min=1), help="As of aezip compress.")
-def add(
-    csv: Path,
-    folder: Path,
-    model: Path | None,
-    quality: int | None,
-    lossless: bool,
-    keep_metadata: bool,
-    force: bool,
-    resume: bool,
-    delete: bool,
-    yes: bool,
-    jobs: int | None,
-) -> None:
-    """Add the images of FOLDER to OUT.csv; the rows that are there stay as they are."""
-    _check_coding(quality, lossless, delete, yes)
-    from tqdm import tqdm
-
-    with tqdm(disable=None, unit=" images", desc="compressing", leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        before = os.path.getsize(csv) if csv.exists() else 0
-        try:
-            report = aezip.add(
-                csv,
-                folder,
-                model,
-                quality=quality,
-                lossless=lossless,
-                keep_metadata=keep_metadata,
-                force=force,
-                resume=resume,
-                jobs=jobs or _processors(),
-                progress=show,
-            )
-        except KeyboardInterrupt:
-            raise _interrupted(csv) from None
-    _warn(report.failed)
-    click.echo(
-        f"added {_images(report.images)}: {report.original_bytes:,} bytes as they were, "
-        f"{report.csv_bytes - before:,} in {one_line(csv)}"
-    )
-    if report.images:
-        click.echo(_psnr(report.mean_psnr, report.worst_psnr, report.worst_name))
-        click.echo(_kept(report))
-    if report.there:
-        click.echo(f"{_images(report.there)} there already")
-    _mention_skipped(report.skipped)
-    kept = _delete(csv, folder, report, None, yes) if delete and report.images else False
-    sys.exit(1 if report.failed or kept else 0)
-
-
-@main.command()
-@click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
-@click.option("--name", "names", metavar="FILE", multiple=True, help="Its name; may be repeated.")
-@click.option("--damaged", is_flag=True, help="All rows that are damaged.")
-@click.option("--force", is_flag=True, help="Even if rows of the archive are missing.")
-def remove(csv: Path, names: tuple[str, ...], damaged: bool, force: bool) -> None:
-    """Remove images from OUT.csv; the other rows stay as they are."""
-    if not (names or damaged or force):
-        raise click.UsageError("--name or --damaged says which")
-    removed = aezip.remove(csv, names, damaged=damaged, force=force)
-    for name in removed:
-        click.echo(f"removed {one_line(name)}")
-    if not removed:
-        click.echo("nothing was removed")
-
-
-@main.command()
-@click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
-@click.option(
-    "--against",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Compare with the originals that are still in this folder.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="Processes that work side by side; by default one per processor.",
-)
-def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
-    """Check every row of OUT.csv, decode every image, and say what is wrong.
-
-    The exit status is 1 if anything is.
-    """
-    from tqdm import tqdm
-
-    with tqdm(disable=None, unit=" images", desc="verifying", leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        found = aezip.verify(csv, against, jobs=jobs or _processors(), progress=show)
-    for line in found.wrong:
-        click.echo(f"aezip: {line}", err=True)
-    click.echo(f"{found.intact:,} of {found.rows:,} rows are whole and decode")
-    if found.psnrs:
-        from aezip.coding import mean_and_worst
-
-        click.echo(_psnr(*mean_and_worst(found.psnrs)))
-    if against is not None:
-        click.echo(f"compared with {len(found.psnrs):,} originals, {found.gone:,} are gone")
-    if found.wrong:
-        click.echo(f"{len(found.wrong):,} things are wrong" if len(found.wrong) > 1
-                   else "1 thing is wrong")  # fmt: skip
-    sys.exit(1 if found.wrong else 0)
+            raise _OneLineError(cli_keep.interrupted(csv)) from None
+    console.warn(report.failed)
+    console.result(_table(report), cli_keep.report_data(report))
+    cli_keep.mention_skipped(report.skipped)
+    stayed = cli_keep.delete_originals(csv, folder, report, yes) if delete else False
+    sys.exit(1 if report.failed or stayed else 0)
 
 
 @main.command()
@@ -393,6 +310,7 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     type=click.Path(path_type=Path),
     help="Write it as PNG, JPEG or WebP, by the extension, and do not show it.",
 )
+@console.output_options
 def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> None:
     """Show one image of an archive, in the system's viewer or in the terminal."""
     if row is not None and name is not None:
@@ -410,68 +328,143 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
     image = archive.decode(found)
     if save is None:
         display.show(image, found.name)
-    else:
-        images.write(image, save)
-        size = f"{image.width}x{image.height}"
-        click.echo(f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}")
+        return
+    images.write(image, save)
+    size = f"{image.width}x{image.height}"
+    console.result(
+        f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}",
+        {
+            "name": found.name,
+            "width": image.width,
+            "height": image.height,
+            "mode": image.mode,
+            "quality": found.quality,
+            "bytes": len(found.latents),
+            "saved": save,
+        },
+    )
 
 
 @main.command("list")
 @click.argument("csv", metavar="OUT.csv", type=click.Path(path_type=Path))
+@console.output_options
 def list_(csv: Path) -> None:
     """List the images of an archive: row, bytes of latents, size, mode, quality, name."""
     archive = aezip.open(csv)
-    failed = _warn_of_missing(archive)
-    click.echo(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>3}  name")
+    missing = cli_keep.warn_of_missing(archive)
+    rows: list[dict[str, Any]] = []
+    failed: list[tuple[str, str]] = []
+    console.say(
+        console.heading(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>3}  name")
+    )
     for number in range(len(archive)):
         try:
             row = archive.row(number)
         except ArchiveError as error:
-            failed += 1
-            click.echo(f"aezip: {error}", err=True)
-        else:
-            size = f"{row.width}x{row.height}"
-            quality = "max" if row.quality == EXACT else row.quality
-            click.echo(
-                f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>3}  "
-                f"{one_line(row.name)}"
+            failed.append((f"row {number}", str(error)))
+            console.error(str(error))
+            continue
+        size = f"{row.width}x{row.height}"
+        quality = "max" if row.quality == EXACT else row.quality
+        console.say(
+            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>3}  "
+            f"{one_line(row.name)}"
+        )
+        if console.wants_json():
+            rows.append(
+                {
+                    "row": number,
+                    "name": row.name,
+                    "width": row.width,
+                    "height": row.height,
+                    "mode": row.mode,
+                    "quality": row.quality,
+                    "bytes": len(row.latents),
+                }
             )
-    sys.exit(1 if failed else 0)
+    if console.wants_json():
+        console.result("", {"rows": rows, "failed": console.failures(failed)})
+    sys.exit(1 if failed or missing else 0)
 
 
 @main.command()
 @click.argument("file", metavar="OUT.csv|MODEL.h5", type=click.Path(path_type=Path))
-def info(file: Path) -> None:
+@click.option(
+    "--plot",
+    metavar="CURVE.png",
+    type=click.Path(path_type=Path),
+    help="Draw a model's training: its curves, and a sample image at several stages.",
+)
+@console.output_options
+def info(file: Path, plot: Path | None) -> None:
     """Describe an archive, a decoder or a model: architecture, parameters, bytes, history."""
     from aezip.fitting import load_model
 
-    if file.suffix.lower() not in (".h5", ".hdf5"):
+    size = os.path.getsize(file) if file.is_file() else 0
+    is_csv = file.suffix.lower() not in (".h5", ".hdf5")
+    is_model = not is_csv and read_format(file) == MODEL_FORMAT
+    if plot is not None and not is_model:
+        raise click.UsageError("--plot draws the training of a model (models/NAME.h5)")
+    data: dict[str, Any]
+    missing = 0
+    if is_csv:
         archive = aezip.open(file)
-        csv, decoder = os.path.getsize(file), os.path.getsize(archive.decoder_path)
-        click.echo(f"archive of {len(archive):,} images")
-        click.echo(f"  {one_line(file)}: {csv:,} bytes")
-        click.echo(f"  {one_line(archive.decoder_path)}: {decoder:,} bytes")
-        click.echo(f"  each image at {archive.promise:.1f} dB or more" if archive.promise else
-                   "  no promise of quality")  # fmt: skip
-        if archive.cipher is not None:
-            click.echo("  encrypted")
-        missing = _warn_of_missing(archive)
-        click.echo(_architecture(archive.decoder))
-        sys.exit(missing)
-    elif read_format(file) == MODEL_FORMAT:
+        missing = cli_keep.warn_of_missing(archive)
+        autoencoder = archive.decoder
+        decoder = os.path.getsize(archive.decoder_path)
+        lines = [
+            console.heading(f"archive of {len(archive):,} images"),
+            f"  {one_line(file)}: {size:,} bytes",
+            f"  {one_line(archive.decoder_path)}: {decoder:,} bytes",
+            f"  each image at {archive.promise:.1f} dB or more" if archive.promise
+            else "  no promise of quality",
+            *(["  encrypted"] if archive.cipher else []),
+            _architecture(autoencoder),
+        ]  # fmt: skip
+        data = {
+            "kind": "archive", "images": len(archive), "bytes": size, "decoder_bytes": decoder,
+            "promise": archive.promise, "encrypted": archive.cipher is not None,
+            "missing": archive.missing,
+        }  # fmt: skip
+    elif is_model:
         autoencoder, header = load_model(file)
-        click.echo(f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels")
-        click.echo(f"  {one_line(file)}: {os.path.getsize(file):,} bytes")
-        click.echo(f"  by aezip {one_line(header['aezip'])}, seed {header['seed']}")
+        lines = [
+            console.heading(
+                f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels"
+            ),
+            f"  {one_line(file)}: {size:,} bytes",
+            f"  by aezip {one_line(header['aezip'])}, seed {header['seed']}",
+        ]
         if header["progress"] < 1:
-            click.echo(f"  interrupted at {100 * header['progress']:.0f} %; fit goes on from there")
-        click.echo(_architecture(autoencoder))
-        click.echo(_history(header["history"]))
+            share = f"{100 * header['progress']:.0f} %"
+            lines.append(f"  interrupted at {share}; fit goes on from there")
+        lines += [_architecture(autoencoder), _history(header["history"])]
+        told = ("images", "pixels", "aezip", "seed", "progress", "history")
+        data = {"kind": "model", "bytes": size, **{key: header[key] for key in told}}
+        if plot is not None:
+            from aezip import plots
+
+            plots.training(header, plot, title=f"{one_line(file.name)}: {autoencoder.arch}")
+            lines.append(f"-> {one_line(plot)}")
+            data["plot"] = plot
     else:
         opened = load_decoder(file)
-        click.echo(f"decoder {opened.identity}")
-        click.echo(f"  {one_line(file)}: {os.path.getsize(file):,} bytes")
-        click.echo(_architecture(opened.decoder))
+        autoencoder = opened.decoder
+        lines = [
+            console.heading(f"decoder {opened.identity}"),
+            f"  {one_line(file)}: {size:,} bytes",
+            _architecture(autoencoder),
+        ]
+        data = {"kind": "decoder", "bytes": size, "content_id": opened.identity}
+    travelling = autoencoder.travelling().values()
+    data |= {
+        "architecture": autoencoder.arch,
+        "config": autoencoder.config,
+        "parameters": sum(x.size for x in travelling),
+        "parameter_bytes": len(autoencoder.pack()),
+    }
+    console.result("\n".join(lines), data)
+    sys.exit(missing)
 
 
 @main.command()
@@ -479,135 +472,32 @@ def info(file: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--rows", metavar="FROM:TO", help="Only these rows, such as 0:10 or 7; TO is not in.")
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@console.output_options
 def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
     """Write the images of an archive into FOLDER, as PNG files under their own names."""
     archive = aezip.open(csv)
-    missing = _warn_of_missing(archive)
+    missing = cli_keep.warn_of_missing(archive)
     if rows is not None:
-        archive = archive[_slice(rows)]
+        archive = archive[row_range(rows)]
         if not len(archive):
             raise ArchiveError(f"{one_line(csv)} has no rows {rows}")
-    from tqdm import tqdm
-
-    with tqdm(total=len(archive), disable=None, unit=" images", leave=False) as bar:
+    with console.bar(len(archive), unit=" images", leave=False) as bar:
         failed = aezip.extract(
             archive, folder, force=force, progress=lambda done: bar.update(done - bar.n)
         )
-    _warn(failed)
-    click.echo(f"{len(archive) - len(failed)} images -> {one_line(folder)}")
+    console.warn(failed)
+    written = len(archive) - len(failed)
+    console.result(
+        f"{written} images -> {one_line(folder)}",
+        {"images": written, "folder": folder, "failed": console.failures(failed)},
+    )
     sys.exit(1 if failed or missing else 0)
 
 
+for command in (*cli_keep.COMMANDS, *cli_show.COMMANDS):
+    main.add_command(command)
+
 _BAR = "{percentage:3.0f}%|{bar}| {desc}"
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _slice(text: str) -> slice:
-    parts = text.split(":")
-    try:
-        numbers = [int(x) if x.strip() else None for x in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1 and numbers[0] is not None:
-        start = numbers[0]
-        return slice(start, start + 1 if start != -1 else None)
-    if len(numbers) == 2:
-        return slice(*numbers)
-    raise click.BadParameter(f"{text!r} is not a range such as 0:10", param_hint="--rows")
-
-
-def _ask(question: str) -> str:
-    given: str = click.prompt(question, hide_input=True, err=True)
-    # Processes that share the work open the archive themselves.
-    os.environ[secrecy.VARIABLE] = given
-    return given
-
-
-def _new_passphrase() -> str:
-    found = os.environ.get(secrecy.VARIABLE)
-    if found:
-        return found
-    if secrecy.ask is None:
-        raise _OneLineError(f"--encrypt needs a passphrase: in {secrecy.VARIABLE}, or typed")
-    given: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=True, err=True)
-    os.environ[secrecy.VARIABLE] = given
-    return given
-
-
-def _check_coding(quality: int | None, lossless: bool, delete: bool, yes: bool) -> None:
-    if quality is not None and lossless:
-        raise click.UsageError("--quality and --lossless exclude each other")
-    if yes and not delete:
-        raise click.UsageError("--yes belongs to --delete-originals")
-
-
-def _interrupted(csv: Path) -> _OneLineError:
-    more = "; --resume goes on from here" if partial_path(csv).exists() else ""
-    return _OneLineError(f"interrupted; {one_line(csv)} was not written{more}")
-
-
-def _delete(csv: Path, folder: Path, report: Report, passphrase: str | None, yes: bool) -> bool:
-    """Delete the originals, once that is confirmed. Whether any of them had to stay."""
-    if not yes:
-        what = f"{_images(report.images)} of {report.original_bytes:,} bytes in {one_line(folder)}"
-        click.confirm(f"delete {what}?", abort=True)
-    deleted = aezip.delete_originals(csv, folder, report.psnrs, passphrase=passphrase)
-    _warn(deleted.kept)
-    click.echo(f"deleted {_images(deleted.count)}, {deleted.bytes:,} bytes")
-    return bool(deleted.kept)
-
-
-def _warn_of_missing(archive: aezip.Archive) -> int:
-    """1 where rows are missing, after saying so."""
-    if archive.missing:
-        click.echo(f"aezip: {archive.missing}", err=True)
-    return 1 if archive.missing else 0
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
-
-
-def _kept(report: Report) -> str:
-    """What was promised of the images, and what of their files is not in the archive."""
-    how = []
-    if report.finer:
-        how.append(f"{_images(report.finer)} coded finer")
-    if report.exact:
-        how.append(f"{_images(report.exact)} stored exactly")
-    promised = f"each at {report.promise:.1f} dB or more" if report.promise else ""
-    lines = [": ".join(x for x in (promised, ", ".join(how)) if x)] if promised or how else []
-    if report.kept:
-        lines.append(f"EXIF kept: {report.kept:,} bytes")
-    if report.dropped:
-        lines.append(f"EXIF not kept: {report.dropped:,} bytes (--keep-metadata keeps it)")
-    for what in dict.fromkeys(x for _, x in report.lost):
-        names = [name for name, x in report.lost if x == what]
-        more = f" and {len(names) - 1} others" if len(names) > 1 else ""
-        lines.append(f"not kept: {what} ({one_line(names[0])}{more})")
-    return "\n".join(lines) or "no promise of quality"
-
-
-def _psnr(mean: float, worst: float, name: str) -> str:
-    if math.isinf(mean):
-        return "every image is exact"
-    return f"PSNR {mean:.2f} dB on average, at worst {worst:.2f} dB ({one_line(name)})"
-
-
-def _warn(failed: Sequence[tuple[str, str]]) -> None:
-    for _, error in failed:
-        click.echo(f"aezip: {error}", err=True)
-
-
-def _mention_skipped(skipped: int) -> None:
-    if skipped:
-        files = "file that is hidden or no image" if skipped == 1 else "files hidden or no images"
-        click.echo(f"skipped {skipped} {files}")
 
 
 def _fitted(result: Fitted) -> str:
@@ -627,16 +517,18 @@ def _table(report: Report) -> str:
         mark = " " if exact else "~"
         return f"{what:28}{mark}{size:>14,.0f} {8 * size / report.pixels:>9.3f}"
 
+    quality = "lossless" if report.quality == EXACT else f"quality {report.quality}"
     exact = report.compared == report.images
     lines = [
-        f"{'':28} {'bytes':>14} {'bits/pixel':>10}",
+        console.heading(f"{'':28} {'bytes':>14} {'bits/pixel':>10}"),
         line(f"{report.images:,} images, as they were", report.original_bytes),
-        line("aezip archive, " + ("lossless" if report.quality == EXACT else
-             f"quality {report.quality}"), report.archive_bytes),
+        console.good(line(f"aezip archive, {quality}", report.archive_bytes)),
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),
-        _psnr(report.mean_psnr, report.worst_psnr, report.worst_name),
+        cli_keep.psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name),
+        cli_keep.kept(report),
+        f"compressed, decoded and measured in {console.duration(report.seconds)}",
     ]
     if report.archive_bytes > report.original_bytes:
         lines.append("the archive is larger than the images: it does not pay here")

@@ -51,11 +51,13 @@ def mean_and_worst(psnrs: Mapping[str, float]) -> tuple[float, float, str]:
 @dataclass(frozen=True)
 class Settings:
     """How images are coded. quality: 1 to 100, or EXACT for all of them exactly. promise: PSNR in
-    dB that each row has at least. metadata: whether EXIF is kept."""
+    dB that each row has at least. metadata: whether EXIF is kept. effort: 1 to 9, time spent on
+    fewer bytes."""
 
     quality: int
     promise: float
     metadata: bool
+    effort: int
 
 
 class Coded(NamedTuple):
@@ -126,7 +128,7 @@ class Coder:
         quality = self.settings.quality
         payloads: list[bytes] = []
         if quality != EXACT:
-            payloads = self.autoencoder.encode(list(fitting.values()), quality)
+            payloads = self._encoded(list(fitting.values()), quality)
         payload_of = dict(zip(fitting, payloads, strict=quality != EXACT))
         for name, (loaded, pixels, state) in read.items():
             try:
@@ -161,13 +163,16 @@ class Coder:
         exact = lossless.encode(original)
         while payload is not None and quality < BEST_QUALITY and len(payload) < len(exact):
             quality = _finer(quality, promise - db)
-            payload = self.autoencoder.encode([original], quality)[0]
+            payload = self._encoded([original], quality)[0]
             db = self._measured(original, payload, quality)
             if db >= promise and len(payload) < len(exact):
                 return quality, payload, db
         if not np.array_equal(lossless.decode(exact, original.shape), original):
             raise ImageError("its pixels cannot be stored exactly")
         return EXACT, exact, math.inf
+
+    def _encoded(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
+        return self.autoencoder.encode(images, quality, self.settings.effort)
 
     def _measured(self, original: Pixels, payload: bytes, quality: int) -> float:
         return psnr(original, self.autoencoder.decode([payload], original.shape, quality)[0])

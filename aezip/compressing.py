@@ -18,7 +18,7 @@ from aezip import images as pictures
 from aezip import peers, starting
 from aezip._version import __version__
 from aezip.archive import Archive, decoder_path, sealed_decoder, sealed_profile
-from aezip.autoencoders import Autoencoder, check_quality
+from aezip.autoencoders import DEFAULT_EFFORT, Autoencoder, check_effort, check_quality
 from aezip.coding import (
     Coded,
     Coder,
@@ -97,6 +97,7 @@ def compress(
     quality: int | None = None,
     min_psnr: float | None = None,
     lossless: bool = False,
+    effort: int = DEFAULT_EFFORT,
     keep_metadata: bool = False,
     passphrase: str | None = None,
     force: bool = False,
@@ -110,7 +111,8 @@ def compress(
     model: a fitted model, by default `models/<folder name>.h5`. quality: 1 to 100, by default
     what the model was fitted for. min_psnr: what each image is promised, in dB, by default a value
     that only images fail which the model does not serve; those are coded finer, or exactly.
-    lossless: code all images exactly. keep_metadata: EXIF, too. passphrase: encrypt the archive.
+    lossless: code all images exactly. effort: 1 to 9, time spent on fewer bytes at the same
+    quality. keep_metadata: EXIF, too. passphrase: encrypt the archive.
     force: replace an archive that is there. resume: go on where the same work was interrupted.
     jobs: processes that work side by side; more than one needs the usual
     `if __name__ == "__main__"` in a script. compare: also measure what JPEG and WebP take at equal
@@ -124,6 +126,7 @@ def compress(
     target = decoder_path(csv)
     if quality is not None:
         check_quality(quality)
+    check_effort(effort)
     found = pictures.find(folder)
     path = _model_of(folder, model, lossless)
     if os.path.realpath(target) == os.path.realpath(path):
@@ -137,7 +140,7 @@ def compress(
         autoencoder = fitted.frozen()
         used: int = EXACT if lossless else quality or autoencoder.config["quality"]
         promise = default_promise(used) if min_psnr is None else min_psnr
-        settings = Settings(used, promise, keep_metadata)
+        settings = Settings(used, promise, keep_metadata, effort)
         going_on = resume and journal.settings is not None
         if not (force or going_on):
             _check_free(Path(csv), target, journal)

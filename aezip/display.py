@@ -25,7 +25,7 @@ def show(image: Image.Image, title: str) -> None:
     It is drawn where there is no screen, or no viewer that Pillow knows. Raises ImageError where
     standard output has no characters to draw with.
     """
-    if _has_screen():
+    if has_screen():
         # The viewer is lent a file: where none can be written, the terminal still serves.
         with contextlib.suppress(OSError):
             if ImageShow.show(image, title):
@@ -45,7 +45,8 @@ def show(image: Image.Image, title: str) -> None:
     print(terminal_text(image, columns, rows), flush=True)
 
 
-def _has_screen() -> bool:
+def has_screen() -> bool:
+    """Whether a window can be opened."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
@@ -66,7 +67,7 @@ def terminal_text(image: Image.Image, columns: int, rows: int) -> str:
     else:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         image = image.resize(size, Image.Resampling.LANCZOS)
-    pixels = np.asarray(_opaque(image))
+    pixels = np.asarray(opaque(image))
     lines = []
     for y in range(0, len(pixels), 2):
         line = []
@@ -78,7 +79,7 @@ def terminal_text(image: Image.Image, columns: int, rows: int) -> str:
     return "\n".join(lines)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def opaque(image: Image.Image) -> Image.Image:
     """RGB, with what is transparent laid on a chequered board."""
     if image.mode not in ("LA", "RGBA"):
         return image.convert("RGB")

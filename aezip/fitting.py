@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from aezip import images as pictures
-from aezip import nn, starting, workers
+from aezip import nn, stages, starting, workers
 from aezip._version import __version__
 from aezip.autoencoders import (
     ARCHITECTURES,
@@ -114,6 +114,7 @@ def fit(
     start: str | os.PathLike[str] | None = None,
     seed: int = 0,
     jobs: int = 1,
+    device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
     """Fit an autoencoder to the images of a folder and write it as a model.
@@ -124,7 +125,8 @@ def fit(
     alike (the same machine and number of threads), whatever the jobs. jobs: processes that train
     side by side, of which two are of use; more than one needs the usual
     `if __name__ == "__main__"` in a script. quality: 1 to 100, what `compress` will use
-    unless told otherwise; `dense` is trained for it. start: the model of other images to start
+    unless told otherwise; `dense` is trained for it. device: "cpu", or "cuda": gradients are
+    computed by CuPy on an NVIDIA GPU, in this process. start: the model of other images to start
     from, by default the one that comes with aezip for the architecture; "none" for none.
     progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
 
@@ -139,15 +141,21 @@ def fit(
         raise ModelError(f"there is no architecture {one_line(arch)}; there are {known}")
     if minutes is not None and steps is not None:
         raise ModelError("a training takes so many minutes or so many steps, not both")
+    try:
+        ops = nn.ops_for(device)
+    except (nn.DeviceError, ValueError) as error:
+        raise ModelError(str(error)) from error
     found = pictures.find(folder)
     images, failed = _load(Path(folder), found.names)
     rng = np.random.default_rng(seed)
     history: list[list[float]] = []
+    pictured: list[dict[str, Any]] = []
     at = 0.0
     if path.exists():
         autoencoder, header = load_model(path)
         _check_continues(path, autoencoder, images, arch, quality)
         history = [list(x) for x in header["history"]]
+        pictured = list(header.get("stages", []))
         at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
     else:
         kind = _choose(images) if arch == "auto" else ARCHITECTURES[arch]
@@ -158,7 +166,7 @@ def fit(
         else:
             autoencoder = _adapt(other, kind, images, quality)
             at = _ADAPT_FROM
-    run = _Run(autoencoder, images, rng, at, history)
+    run = _Run(autoencoder, images, rng, at, history, pictured)
     if steps is None:
         run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
     else:
@@ -170,7 +178,7 @@ def fit(
     interrupted = False
     try:
         save()  # a place that cannot be written to is better known before the training than after
-        run.train(min(jobs, _BATCHES), progress, save)
+        run.train(ops, min(jobs, _BATCHES), progress, save)
     except KeyboardInterrupt:
         interrupted = True
         run.keep_best()
@@ -197,10 +205,13 @@ class _Run:
         rng: np.random.Generator,
         first: float,
         history: list[list[float]],
+        pictured: list[dict[str, Any]],
     ) -> None:
         self.autoencoder = autoencoder
         self.progress = first  # through the schedule, 0 to 1
         self.history = history
+        self.pictured = pictured
+        self._shown = stages.sample(images)
         self._first = first
         self._images = images
         self._rng = rng
@@ -222,6 +233,7 @@ class _Run:
 
     def train(
         self,
+        ops: nn.Ops,
         jobs: int,
         progress: Callable[[Progress], None] | None,
         save: Callable[[], None],
@@ -229,7 +241,10 @@ class _Run:
         """Until it is done; then the parameters are the best seen."""
         next_look = 0.0
         last = self._look()
-        with _gradients(self.autoencoder, self._images, jobs) as gradients:
+        if not self.pictured:
+            self._picture()
+        due = list(stages.SHARES)
+        with _gradients(self.autoencoder, self._images, ops, jobs) as gradients:
             while (done := min(self._done(), 1.0)) < 1:
                 self.progress = self._first + (1 - self._first) * done
                 if self.progress >= _ROUND_FROM and not self._rounding:
@@ -238,6 +253,9 @@ class _Run:
                 if done >= next_look:
                     last = self._look()
                     next_look = done + _LOOK_EVERY
+                    if due and done >= due[0]:
+                        self._picture()
+                        due = [x for x in due if x > done]
                 if time.monotonic() - self._saved > _SAVE_EVERY:
                     save()
                     self._saved = time.monotonic()
@@ -250,6 +268,12 @@ class _Run:
         self._look()
         self.progress = 1.0
         self.keep_best()
+        self._picture()
+
+    def _picture(self) -> None:
+        """Keep what a sample looks like now."""
+        taken = stages.take(self.best(), self._shown, self._minutes())
+        self.pictured[:] = stages.thinned([*self.pictured, taken])
 
     def _begin_rounding(self) -> None:
         """Choose the grids that the parameters bear as they are."""
@@ -283,10 +307,12 @@ class _Run:
 
     def note(self, loss: Loss) -> None:
         """Enter what the fixed sample costs now into the history."""
-        minutes = self._minutes_before + (time.monotonic() - self._began) / 60
         self.history.append(
-            [round(minutes, 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
+            [round(self._minutes(), 3), round(loss.bits_per_pixel, 5), round(loss.psnr, 3)]
         )
+
+    def _minutes(self) -> float:
+        return self._minutes_before + (time.monotonic() - self._began) / 60
 
     def _advance(self, gradients_of: _Gradients) -> None:
         a = self.autoencoder
@@ -324,21 +350,24 @@ _Gradients = Callable[[Parameters, float, list[np.random.Generator]], list[Param
 
 @contextmanager
 def _gradients(
-    autoencoder: Autoencoder, images: Sequence[Pixels], jobs: int
+    autoencoder: Autoencoder, images: Sequence[Pixels], ops: nn.Ops, jobs: int
 ) -> Iterator[_Gradients]:
     """A function that gives, for parameters, the gradients of one random batch for each random
     generator.
 
     With several jobs each is computed in a process of its own. What these need of each other
     lies in files that all map: the images once, the parameters and the gradients as they change.
+    A GPU, whose backend `ops` then is, is kept busy by one process.
     """
-    if jobs <= 1:
+    if jobs <= 1 or ops is not nn.NUMPY:
 
         def compute_here(
             used: Parameters, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
-            as_used = type(autoencoder)(autoencoder.config, used)
-            return [as_used.sample_loss(images, progress, rng).gradients or {} for rng in rngs]
+            there = {name: ops.asarray(value) for name, value in used.items()}
+            as_used = type(autoencoder)(autoencoder.config, there)
+            found = (as_used.sample_loss(images, progress, rng).gradients or {} for rng in rngs)
+            return [{name: ops.to_host(value) for name, value in x.items()} for x in found]
 
         yield compute_here
         return
@@ -464,6 +493,7 @@ def _write(path: Path, run: _Run, images: Sequence[Pixels], seed: int) -> None:
         "grids": autoencoder.grids,
         "progress": run.progress,
         "history": run.history,
+        "stages": run.pictured,
         "images": len(images),
         "pixels": sum(x.shape[0] * x.shape[1] for x in images),
         "seed": seed,

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Curve = Sequence[float] | NDArray[np.floating]
+EXACT_DB = 100.0
+"""What an image that came back exactly counts as in a mean PSNR."""
+
 _SAMPLES = 1 << 20  # taken at once, so that a large photo does not need its size eight times over
 
 

@@ -14,10 +14,9 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from aezip.images import SIDES, to_array
-from aezip.metrics import psnr
+from aezip.metrics import EXACT_DB, psnr
 
 _FEW = 6  # images that tell about where the quality lies
-_EXACT_DB = 100.0  # counted for an image that comes back unchanged, so that means stay finite
 
 
 class Peer(NamedTuple):
@@ -85,12 +84,11 @@ def bytes_at(peer: Peer, images: Sequence[Image.Image], target_psnr: float) -> f
     """
     if not images:
         raise ValueError("there are no images to encode")
-    if not all(_holds(peer, image) for image in images):
+    if not all(holds(peer, image) for image in images):
         return None
-    largest = max(image.width * image.height for image in images)
     apart = -(-len(images) // _FEW)
     threads = min(len(images), os.cpu_count() or 1)
-    with _room_for(2 * largest), ThreadPoolExecutor(threads) as pool:
+    with room_for(images), ThreadPoolExecutor(threads) as pool:
 
         @cache
         def measured(quality: int, stride: int) -> tuple[int, float]:
@@ -124,7 +122,8 @@ def bytes_at(peer: Peer, images: Sequence[Image.Image], target_psnr: float) -> f
     return float(below[0] ** (1 - part) * enough[0] ** part)
 
 
-def _holds(peer: Peer, image: Image.Image) -> bool:
+def holds(peer: Peer, image: Image.Image) -> bool:
+    """Whether a format can take an image: large enough, with its transparency."""
     if max(image.size) > peer.side:
         return False
     opaque = image.mode not in ("LA", "RGBA") or image.getextrema()[-1] == (255, 255)
@@ -136,7 +135,7 @@ def measure(peer: Peer, image: Image.Image, quality: int) -> tuple[int, float]:
     data = peer.encode(image, quality)
     with Image.open(io.BytesIO(data)) as file:
         decoded = file.convert(image.mode)
-    return len(data), min(psnr(to_array(image), to_array(decoded)), _EXACT_DB)
+    return len(data), min(psnr(to_array(image), to_array(decoded)), EXACT_DB)
 
 
 def _saved(image: Image.Image, form: str, **options: object) -> bytes:
@@ -146,10 +145,11 @@ def _saved(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 @contextlib.contextmanager
-def _room_for(size: int) -> Iterator[None]:
-    """Lets Pillow encode images of up to `size` bytes: an optimised JPEG has to fit its buffer,
-    which it makes too small for noisy images at qualities from 90 to 94."""
+def room_for(images: Sequence[Image.Image]) -> Iterator[None]:
+    """Lets Pillow encode these images: an optimised JPEG has to fit its buffer, which it makes
+    too small for noisy images at qualities from 90 to 94."""
     before = ImageFile.MAXBLOCK
+    size = 2 * max(image.width * image.height for image in images)
     ImageFile.MAXBLOCK = max(before, size)
     try:
         yield

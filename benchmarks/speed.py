@@ -65,6 +65,12 @@ def main(folder: Path, model: Path, jobs: int) -> None:
         pixels = sum(image.width * image.height for image in archive)
         seconds = time.monotonic() - began
         click.echo(f"decode: {pixels / 1e6 / seconds:.2f} megapixels/s")
+        for side in (128, 256, 512):
+            began = time.monotonic()
+            for number in range(len(archive)):
+                archive.thumbnail(archive.row(number), side)
+            each = (time.monotonic() - began) / len(archive)
+            click.echo(f"thumbnail of up to {side} pixels: {1000 * each:.0f} ms")
         cold = [run("view", csv, "--row", 0, "--save", work / "row.png") for _ in range(RUNS)]
         row = archive.row(0)
         click.echo(

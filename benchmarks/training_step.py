@@ -242,9 +242,9 @@ def seconds_of_products(model: Pyramid, pixels: np.ndarray, log: int) -> tuple[f
         noted(y.size // y.shape[3], w, options.get("of_data", False))
         return y, backprop
 
-    def noted_dense(x, w, b=None):
-        noted(len(x), w, of_data=b is None)  # the first layer of the context network has no bias
-        return dense(x, w, b)
+    def noted_dense(x, w, b=None, **options):
+        noted(len(x), w, options.get("of_data", False))
+        return dense(x, w, b, **options)
 
     sample = (pyramid._SAMPLE, np.random.default_rng(2))
     try:
@@ -280,7 +280,7 @@ def main(folder: Path) -> None:
         float(np.abs(own[k] - v.numpy()).max() / np.abs(v.numpy()).max()) for k, v in theirs.items()
     )
     click.echo(f"gradients agree to {worst:.1e} of their largest values")
-    with fitting._gradients(model, pictures, CROPS) as gradients_of:
+    with fitting._gradients(model, pictures, nn.NUMPY, CROPS) as gradients_of:
         ours = timed(lambda: gradients_of(model.parameters, 0.9, rng.spawn(CROPS)))
 
     def torch_step() -> None:

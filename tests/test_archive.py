@@ -155,6 +155,26 @@ def test_iteration(archive):
     assert same(next(reversed(archive)), every[-1])
 
 
+def test_thumbnails_are_small_and_of_the_same_proportions():
+    archive = aezip.open(photo_archive())
+    for number, whole in enumerate(archive):
+        row = archive.row(number)
+        for side in (1, 20, 48, 500):
+            small = archive.thumbnail(row, side)
+            assert small.mode == whole.mode
+            assert max(small.size) <= min(side, max(whole.size))
+            assert max(small.size) >= min(0.75 * side, max(whole.size)) - 1
+            assert abs(small.width * whole.height / whole.width - small.height) < 2
+        assert same(archive.thumbnail(row, 500), whole)
+    digits = aezip.open(digit_archive())
+    assert digits.thumbnail(digits.row(3), 14).size == (14, 14)
+
+
+def test_heads_are_those_of_a_slice():
+    archive = aezip.open(digit_archive())
+    assert [head.name for head in archive[3:9:2].heads()] == archive[3:9:2].names
+
+
 def test_paths_of_every_kind(tmp_path):
     path = photo_archive()
     assert aezip.open(str(path)).names == aezip.open(path).names

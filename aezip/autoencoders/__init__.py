@@ -4,7 +4,15 @@
 - `pyramid`: photographs of any size, made of `lifting` (the transform) and `postfilter`.
 """
 
-from aezip.autoencoders.base import Autoencoder, Loss, Parameters, Pixels, check_quality
+from aezip.autoencoders.base import (
+    DEFAULT_EFFORT,
+    Autoencoder,
+    Loss,
+    Parameters,
+    Pixels,
+    check_effort,
+    check_quality,
+)
 from aezip.autoencoders.dense import Dense
 from aezip.autoencoders.pyramid import Pyramid
 
@@ -12,11 +20,13 @@ ARCHITECTURES: dict[str, type[Autoencoder]] = {x.arch: x for x in (Dense, Pyrami
 
 __all__ = [
     "ARCHITECTURES",
+    "DEFAULT_EFFORT",
     "Autoencoder",
     "Dense",
     "Loss",
     "Parameters",
     "Pixels",
     "Pyramid",
+    "check_effort",
     "check_quality",
 ]

@@ -27,6 +27,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 ANALYSIS = "analysis."
 BEST_QUALITY = 100
+MOST_EFFORT, DEFAULT_EFFORT = 9, 5
 
 
 @dataclass
@@ -123,8 +124,11 @@ class Autoencoder(ABC):
         """Raises ModelError where this autoencoder cannot take such an image."""
 
     @abstractmethod
-    def encode(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
-        """Each image's latents as a bit stream. Only a frozen autoencoder may do this."""
+    def encode(
+        self, images: Sequence[Pixels], quality: int, effort: int = DEFAULT_EFFORT
+    ) -> list[bytes]:
+        """Each image's latents as a bit stream, the smaller for their quality the more effort,
+        1 to 9, is spent. Only a frozen autoencoder may do this."""
 
     @abstractmethod
     def decode(self, payloads: Sequence[bytes], shape: tuple[int, int, int], quality: int) -> list[
@@ -136,6 +140,14 @@ class Autoencoder(ABC):
         """
 
     # --- what all share ---
+
+    def preview(
+        self, payload: bytes, shape: tuple[int, int, int], quality: int, side: int
+    ) -> Pixels:
+        """A smaller image of about the same proportions, where that takes less time than all of
+        it: its longer side has about `side` pixels, three quarters at least. Raises as `decode`
+        does."""
+        return self.decode([payload], shape, quality)[0]
 
     def travelling(self) -> Parameters:
         """The parameters that an archive needs."""
@@ -193,6 +205,13 @@ def check_quality(quality: int) -> int:
     if not isinstance(quality, int) or not 1 <= quality <= BEST_QUALITY:
         raise ModelError(f"a quality is a whole number from 1 to {BEST_QUALITY}, not {quality}")
     return quality
+
+
+def check_effort(effort: int) -> int:
+    """`effort`, if it is one. Raises ModelError."""
+    if not isinstance(effort, int) or not 1 <= effort <= MOST_EFFORT:
+        raise ModelError(f"an effort is a whole number from 1 to {MOST_EFFORT}, not {effort}")
+    return effort
 
 
 def whole_numbers(config: Mapping[str, Any], **most: int) -> list[int]:

@@ -3,7 +3,7 @@ strips, so that a photograph's hidden layers need not all be held at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,26 @@ def in_strips(network: Callable[[slice], Array], height: int, reach: int) -> Arr
     `network(rows)` gives those of some rows from these rows alone. `reach` is even where the
     network takes rows in pairs.
     """
-    parts = []
+    parts = [network(around)[..., inside, :] for around, inside in _strips(height, reach)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
+
+
+def back_in_strips(back: Callable[[slice, slice], Array], x: Array, reach: int) -> Array:
+    """The gradient by x (..., height, w) of a loss that is a sum over rows, each of which depends
+    on rows of x up to `reach` away.
+
+    `back(around, inside)` gives the gradient by the rows `around` of what the rows `inside` of
+    those have of the loss.
+    """
+    total = np.zeros_like(x)
+    for around, inside in _strips(x.shape[-2], reach):
+        total[..., around, :] += back(around, inside)
+    return total
+
+
+def _strips(height: int, reach: int) -> Iterator[tuple[slice, slice]]:
+    """Rows of an image in strips with what is around them, and where among these each lies."""
     for top in range(0, height, _STRIP):
         bottom = min(top + _STRIP, height)
         first, last = max(top - reach, 0), min(bottom + reach, height)
-        parts.append(network(slice(first, last))[..., top - first : bottom - first, :])
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
+        yield slice(first, last), slice(top - first, bottom - first)

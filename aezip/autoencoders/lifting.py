@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aezip.nn import ops_of
+
 Array = NDArray[np.floating]
 
 STEPS = 4
@@ -90,6 +92,15 @@ def join(
     return x, backprop
 
 
+def join_transposed(dx: Array, filters: Array) -> tuple[Array, list[Array]]:
+    """The transpose of `join`, which is linear: gradients by a low-pass band and by the details
+    (right, below, both) from one by the image (..., 2 h, 2 w)."""
+    nothing = np.zeros((*dx.shape[:-2], dx.shape[-2] // 2, dx.shape[-1] // 2), dx.dtype)
+    _, back = join(nothing, [nothing] * 3, filters)
+    dlow, ddetails, _ = back(dx)
+    return dlow, ddetails
+
+
 Pair = tuple[Array, Array]
 
 
@@ -147,7 +158,7 @@ def _every_other(x: Array, first: int, axis: int) -> Array:
 def _interleave(even: Array, odd: Array, axis: int) -> Array:
     shape = list(even.shape)
     shape[axis] *= 2
-    x = np.empty(shape, even.dtype)
+    x = ops_of(even).xp.empty(shape, even.dtype)
     _every_other(x, 0, axis)[...] = even
     _every_other(x, 1, axis)[...] = odd
     return x
@@ -165,7 +176,8 @@ def _mirrored(size: int, parity: int) -> NDArray[np.intp]:
 
 
 def _extend(x: Array, parity: int, axis: int) -> Array:
-    return np.take(x, _mirrored(x.shape[axis], parity), axis=axis)
+    index = ops_of(x).asarray(_mirrored(x.shape[axis], parity))
+    return np.take(x, index, axis=axis)
 
 
 def _cut(padded: Array, tap: int, axis: int) -> Array:
@@ -181,9 +193,7 @@ def _filter(padded: Array, taps: Array, axis: int) -> Array:
 
 
 def _by_taps(padded: Array, d: Array, axis: int) -> Array:
-    return np.array(
-        [np.vdot(_cut(padded, tap, axis), d) for tap in range(TAPS)], padded.dtype
-    )
+    return np.stack([np.vdot(_cut(padded, tap, axis), d) for tap in range(TAPS)])
 
 
 def _spread(d: Array, taps: Array, parity: int, axis: int) -> Array:
@@ -191,7 +201,7 @@ def _spread(d: Array, taps: Array, parity: int, axis: int) -> Array:
     size = d.shape[axis]
     shape = list(d.shape)
     shape[axis] += TAPS - 1
-    padded = np.zeros(shape, d.dtype)
+    padded = ops_of(d).xp.zeros(shape, d.dtype)
     for tap in range(TAPS):
         target = _cut(padded, tap, axis)
         target += d * taps[tap]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aezip import nn
 from aezip.autoencoders import kernels
-from aezip.autoencoders.kernels import blind_to_constants, in_strips
+from aezip.autoencoders.kernels import back_in_strips, blind_to_constants, in_strips
 
 Array = NDArray[np.floating]
 Parameters = dict[str, NDArray[np.float32]]
@@ -51,8 +51,9 @@ def apply(
     whole numbers, log_step the base-2 logarithm of the quantiser step. backprop gives (dx,
     gradients of the parameters)."""
     p, one, count = parameters, x.dtype.type, len(x)
+    contiguous = nn.ops_of(x).xp.ascontiguousarray
     step, level = one(2.0**log_step), one(log_step)
-    scaled = np.ascontiguousarray(x.transpose(1, 2, 0))[None] / step
+    scaled = contiguous(x.transpose(1, 2, 0))[None] / step
     blocks, to_image = nn.space_to_depth(scaled, BLOCK)
     depth = blocks.shape[3]
     clipped = np.clip(latents.reshape(-1, *latents.shape[2:]), -_CLIP, _CLIP).transpose(1, 2, 0)
@@ -68,7 +69,7 @@ def apply(
 
     def backprop(dy: Array) -> tuple[Array, Parameters]:
         d: Parameters = {}
-        dchange = np.ascontiguousarray(dy.transpose(1, 2, 0))[None] * step
+        dchange = contiguous(dy.transpose(1, 2, 0))[None] * step
         dhidden, d["w2"], d["b2"] = back2(to_blocks(dchange))
         dinputs, dkernel, d["b1"] = back1(activate(unpad2(dhidden)))
         d["w1"] = blind_to_constants(dkernel[:, :, :depth], count)
@@ -88,3 +89,18 @@ def apply_in_strips(parameters: Parameters, x: Array, latents: Array, log_step: 
         return apply(parameters, x[:, rows], latents[:, :, of_blocks], log_step)[0]
 
     return in_strips(network, x.shape[1], REACH)
+
+
+def error_gradient(
+    parameters: Parameters, x: Array, latents: Array, log_step: float, original: Array
+) -> Array:
+    """Of the squared error of the filtered image against `original`, the gradient by x."""
+
+    def back(around: slice, inside: slice) -> Array:
+        of_blocks = slice(around.start // BLOCK, around.stop // BLOCK)
+        y, backprop = apply(parameters, x[:, around], latents[:, :, of_blocks], log_step)
+        dy = np.zeros_like(y)
+        dy[:, inside] = 2 * (y[:, inside] - original[:, around][:, inside])
+        return backprop(dy)[0]
+
+    return back_in_strips(back, x, REACH)

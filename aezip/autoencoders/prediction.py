@@ -59,8 +59,9 @@ def apply(
     which a coarser level's latents have settled, is left out.
     """
     p, one = parameters, x.dtype.type
+    contiguous = nn.ops_of(x).xp.ascontiguousarray
     step = one(2.0**log_step)
-    scaled = np.ascontiguousarray(x.transpose(1, 2, 0))[None] / step
+    scaled = contiguous(x.transpose(1, 2, 0))[None] / step
     kernel = blind_to_constants(p["w1"], len(x))
     padded, _ = nn.pad_edges(scaled, _KERNELS[0] // 2)
     bias = p["b1"][level - 1] + p["step1"] * one(log_step)
@@ -78,7 +79,7 @@ def apply(
         d = {k: np.zeros_like(v) for k, v in p.items()}
         dy = dy.reshape(-1, *x.shape[1:]).transpose(1, 2, 0)
         d["gain"][level - 1] = (dy * plain[0]).sum(axis=(0, 1)) * gain * one(np.log(2))
-        dhidden, d["w3"], _ = back3(np.ascontiguousarray(dy * gain)[None])
+        dhidden, d["w3"], _ = back3(contiguous(dy * gain)[None])
         dhidden, d["w2"], d["b2"] = back2(activate2(unpad3(dhidden)))
         _, dkernel, d["b1"][level - 1] = back1(activate1(unpad2(dhidden)))
         d["w1"] = blind_to_constants(dkernel, len(x))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from aezip.autoencoders import lifting, postfilter, prediction
 from aezip.autoencoders.base import (
+    DEFAULT_EFFORT,
     Autoencoder,
     Loss,
     Parameters,
@@ -35,6 +36,7 @@ from aezip.entropy.coder import Decoder, Encoder
 from aezip.entropy.context import COLOURS, ORIENTATIONS, IntegerNetwork, Layout, Plane
 from aezip.entropy.rate import rate
 from aezip.errors import ModelError
+from aezip.nn import ops_of
 
 Array = NDArray[np.floating]
 
@@ -50,6 +52,11 @@ _MIDDLE = 128
 _OPAQUE = 255
 _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded together, by channels
 _ROUNDING = np.float32(0.35)  # in training, in place of rate-distortion optimised quantisation
+_PASSES = (0, 0, 1, 1, 2, 2, 2, 2, 2, 2)  # of rate-distortion optimised quantisation, by effort
+_REFINEMENTS = (0, 0, 0, 0, 0, 0, 0, 1, 2, 4)  # after them, by effort
+_REFINED_LEVELS = 2
+_REFINED_BY = 0.2  # steps, at most
+_REFINED_SHARE = 0.5
 _EVALUATED = (25, 50, 75, 90)  # qualities
 _TRANSFORM_FROM = 0.3  # of the training
 _RATES = {
@@ -109,7 +116,7 @@ class Pyramid(Autoencoder):
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
-        config = {"levels": 5, "hidden": 32, "prediction": 16, "filter": 32, "quality": quality}
+        config = {"levels": 6, "hidden": 64, "prediction": 32, "filter": 32, "quality": quality}
         parameters = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
         parameters["colour"][:] = _principal_colours(images)
         parameters["lifting"][:] = lifting.start(config["levels"])
@@ -210,7 +217,7 @@ class Pyramid(Autoencoder):
         planes = self._to_planes(pixels)[0]
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
         bands, back_analysis = lifting.analyse(planes, p["lifting"])
-        buffer, unrounded = np.zeros((2, where.size), np.float32)
+        buffer, unrounded = ops_of(planes).xp.zeros((2, where.size), np.float32)
 
         def put(group: _Rounded) -> None:
             for at, plane in group.planes(where):
@@ -298,24 +305,29 @@ class Pyramid(Autoencoder):
 
     # --- one image ---
 
-    def encode(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
-        return [self._encode(pixels, log_step(quality)) for pixels in images]
+    def encode(
+        self, images: Sequence[Pixels], quality: int, effort: int = DEFAULT_EFFORT
+    ) -> list[bytes]:
+        return [self._encode(pixels, log_step(quality), effort) for pixels in images]
 
-    def _encode(self, pixels: Pixels, log: int) -> bytes:
+    def _encode(self, pixels: Pixels, log: int, effort: int) -> bytes:
         encoder = Encoder()
         for planes in self._to_planes(pixels):
             where = layout(*planes.shape[1:], self.config["levels"], len(planes))
-            buffer = self._latents(planes, where, log)
+            buffer = self._latents(planes, where, log, effort)
             context.encode(self._network, where, buffer, log, encoder)
         return encoder.finish()
 
-    def _latents(self, planes: Array, where: Layout, log: int) -> NDArray[np.int32]:
+    def _latents(
+        self, planes: Array, where: Layout, log: int, effort: int
+    ) -> NDArray[np.int32]:
         """The integers to code for colour planes: the layout's flat buffer."""
+        passes, refinements = _PASSES[effort], _REFINEMENTS[effort]
         steps = self._band_steps(log)
         worth = LAGRANGIAN / step_size(log) ** 2
         values = np.array([worth * steps[_key(x)] ** 2 for x in where.planes], np.float32)
         bands = [lifting.analyse(x, self.parameters["lifting"])[0] for x in planes]
-        scaled = np.zeros(where.size, np.float32)
+        scaled, aside = np.zeros((2, where.size), np.float32)
         buffer = np.zeros(where.size, np.int32)
 
         def choose(group: range, expected: Array | None) -> None:
@@ -329,30 +341,98 @@ class Pyramid(Autoencoder):
                     band = band - expected[plane.orientation - 1, plane.colour]
                     where.view(scaled, plane)[:] = band / steps[_key(plane)]
             if expected is not None:
-                quantise.optimise(self._network, where, buffer, scaled, log, values, group)
+                aim = scaled + aside
+                quantise.optimise(self._network, where, buffer, aim, log, values, group, passes)
 
-        self._join_levels(where, buffer, log, choose)
+        image = self._join_levels(where, buffer, log, choose)
+        for _ in range(refinements):
+            aside = self._aside(planes, image, where, buffer, scaled, log)
+            image = self._join_levels(where, buffer, log, choose)
         return buffer
+
+    def _aside(
+        self,
+        planes: Array,
+        image: Array,
+        where: Layout,
+        buffer: NDArray[np.int32],
+        scaled: NDArray[np.float32],
+        log: int,
+    ) -> NDArray[np.float32]:
+        """How far from what they stand for, in steps, latents should aim: (where.size,).
+
+        `quantise.optimise` takes bands for orthonormal and knows of no post-filter: by a latent of
+        value v that stands for t, it takes the squared error's gradient to be 2 (v - t). What the
+        gradient through the decoder is instead, an aim beside t makes up for: a part of it, since
+        all latents move at once, and none for coarse levels, from which the rest is predicted.
+
+        image: (planes, h, w), what the latents in `buffer` synthesise, not yet filtered.
+        """
+        steps, shrink = self._band_steps(log), self.parameters["shrink"]
+        aside = np.zeros(where.size, np.float32)
+        gradient = postfilter.error_gradient(
+            _section(self.parameters, "filter"),
+            _with_all_colours(image),
+            _with_all_colours(_finest(where, buffer), axis=1),
+            log / 32,
+            _with_all_colours(planes),
+        )[: len(planes)]
+        for level in range(1, min(_REFINED_LEVELS, self.config["levels"]) + 1):
+            taps = self.parameters["lifting"][level - 1]
+            # Colour by colour: it takes several times the memory of what it takes apart.
+            parts = [lifting.join_transposed(of_colour, taps) for of_colour in gradient]
+            gradient = np.stack([low for low, _ in parts])
+            for number in where.bands(level)[-1]:
+                plane = where.planes[number]
+                by_band = parts[plane.colour][1][plane.orientation - 1]
+                q = where.view(buffer, plane).astype(np.float32)
+                off = q - _shrink(q, shrink[_key(plane)]) - where.view(scaled, plane)
+                off -= by_band / (2 * steps[_key(plane)])
+                where.view(aside, plane)[:] = np.clip(off, -_REFINED_BY, _REFINED_BY)
+        aside *= np.float32(_REFINED_SHARE)
+        return aside
 
     def decode(
         self, payloads: Sequence[bytes], shape: tuple[int, int, int], quality: int
     ) -> list[Pixels]:
         return [self._decode(payload, shape, log_step(quality)) for payload in payloads]
 
-    def _decode(self, payload: bytes, shape: tuple[int, int, int], log: int) -> Pixels:
+    def _decode(
+        self, payload: bytes, shape: tuple[int, int, int], log: int, halvings: int = 0
+    ) -> Pixels:
         height, width, channels = shape
         decoder, images = Decoder(payload), []
         unit = 1 << self.config["levels"]
         size = -(-height // unit) * unit, -(-width // unit) * unit
-        for count in _GROUPS[channels]:
+        groups = _GROUPS[channels]
+        for number, count in enumerate(groups, 1):
             where = layout(*size, self.config["levels"], count)
-            buffer = context.decode(self._network, where, log, decoder)
-            planes = self._join_levels(where, buffer, log)
-            finest = np.stack([where.view(buffer, where.planes[i]) for i in where.bands(1)[-1]])
-            finest = finest.reshape(ORIENTATIONS - 1, count, *finest.shape[1:])
-            planes = self._filter(planes, finest, log, strips=True)[0]
-            images.append(planes[:, :height, :width])
+            # What comes after the coarser levels is needed where another image follows it.
+            part = halvings and number == len(groups)
+            steps = where.steps_down_to(halvings + 1) if part else None
+            buffer = context.decode(self._network, where, log, decoder, steps)
+            planes = self._join_levels(where, buffer, log, halvings=halvings)
+            if halvings:
+                planes /= self._low_pass_gain(halvings)
+            else:
+                planes = self._filter(planes, _finest(where, buffer), log, strips=True)[0]
+            images.append(planes[:, : -(-height >> halvings), : -(-width >> halvings)])
         return self._to_pixels(images)
+
+    def _low_pass_gain(self, levels: int) -> np.float32:
+        """What a constant image is multiplied by in its low-pass band after so many levels."""
+        ones = np.ones((1 << levels, 1 << levels), np.float32)
+        low = lifting.analyse(ones, self.parameters["lifting"][:levels])[0].low
+        return np.float32(low.item())
+
+    def preview(
+        self, payload: bytes, shape: tuple[int, int, int], quality: int, side: int
+    ) -> Pixels:
+        """From the latents of the coarser levels alone: the low-pass image of some level."""
+        halvings = self.config["levels"] - 1
+        while halvings and max(shape[:2]) >> halvings < side * 3 // 4:
+            halvings -= 1
+        return self._decode(payload, shape, log_step(quality), halvings)
 
     def _join_levels(
         self,
@@ -360,15 +440,17 @@ class Pyramid(Autoencoder):
         buffer: NDArray[np.int32],
         log: int,
         choose: Callable[[range, Array | None], None] | None = None,
+        halvings: int = 0,
     ) -> Array:
-        """The colour planes (planes, h, w) float32 of an image's latents, not yet filtered.
+        """The colour planes (planes, h, w) float32 of an image's latents, not yet filtered; with
+        `halvings` its low-pass band after so many levels.
 
         choose: an encoder's: called with a group of planes and what is predicted for them, it sets
         their latents in the buffer, which are decoded only then.
         """
         steps, shrink = self._band_steps(log), self.parameters["shrink"]
         image = np.empty(0, np.float32)
-        for level in range(self.config["levels"], 0, -1):
+        for level in range(self.config["levels"], halvings, -1):
             for group in where.bands(level):
                 low = where.planes[group.start].orientation == 0
                 expected = None if low else self._predict(image, level, log, strips=True)[0]
@@ -443,6 +525,8 @@ class Pyramid(Autoencoder):
         height, width, channels = pixels.shape
         unit = 1 << self.config["levels"]
         padded = np.pad(pixels, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
+        ops = ops_of(self.parameters["colour"])
+        padded = ops.asarray(padded)
         if channels >= 3:
             centred = padded[..., :3].astype(np.float32) - _MIDDLE
             planes = [(centred @ self.parameters["colour"]).transpose(2, 0, 1)]
@@ -451,7 +535,7 @@ class Pyramid(Autoencoder):
         if channels in (2, 4):
             alpha = padded[..., -1:].astype(np.float32) - _OPAQUE
             planes.append(alpha.transpose(2, 0, 1) * _GREY)
-        return [np.ascontiguousarray(x) for x in planes]
+        return [ops.xp.ascontiguousarray(x) for x in planes]
 
     def _to_pixels(self, images: list[Array]) -> Pixels:
         parts = []
@@ -501,6 +585,13 @@ def _band(bands: Bands, plane: Plane) -> Array:
     if plane.orientation == 0:
         return bands.low
     return bands.high[plane.level - 1][plane.orientation - 1]
+
+
+def _finest(where: Layout, buffer: NDArray[np.int32]) -> Array:
+    """The latents of the finest level: (3, colours, h, w) float32."""
+    planes = [where.planes[number] for number in where.bands(1)[-1]]
+    bands = np.stack([where.view(buffer, plane) for plane in planes]).astype(np.float32)
+    return bands.reshape(ORIENTATIONS - 1, -1, *bands.shape[1:])
 
 
 def _with_all_colours(planes: Array, axis: int = 0) -> Array:

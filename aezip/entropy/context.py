@@ -13,14 +13,15 @@ For coding it runs on integers held in float32: weights, activations and biases 
 every sum stays below 2**24, so that each partial sum is exact and neither the order of summation
 nor the BLAS, its threads or the processor can change a frequency (the idea of Balle, Johnston,
 Minnen, "Integer networks for data compression with latent-variable models", 2019).
-Where all inputs are zero (most of a photograph) the outputs depend on the plane alone, and the
-network does not run.
+Where the neighbours of the same level and the parent are zero (most of a photograph) all inputs are
+taken as zero: the outputs depend on the plane alone, and the network does not run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -42,11 +43,14 @@ OWN = (
     (-2, -2), (-2, -1), (-2, 0), (-2, 1), (-2, 2),
 )  # fmt: skip
 SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
-NEIGHBOURS = len(OWN) + 5 * len(SQUARE)  # own, 2 orientations, 2 colours, parent
+SAME_LEVEL = len(OWN) + 4 * len(SQUARE)  # own, 2 orientations, 2 colours
+NEIGHBOURS = SAME_LEVEL + 4 * len(SQUARE)  # and 3 orientations of the parent, and the grandparent
+NEAR = SAME_LEVEL + len(SQUARE)  # the first so many: where these are zero, so are all inputs
 FEATURES = 2 * NEIGHBOURS
 ORIENTATIONS = 4  # 0 is the low-pass band, which only the coarsest level has
 COLOURS = 3
-LAG = 4  # steps by which a plane follows those it reads a 3x3 square from
+LAG = 4  # steps by which a plane follows those of its level that it reads a 3x3 square from
+LEVEL_LAG = 3 * LAG  # and those of the coarser one, whose orientations it reads all
 
 FEATURE_STEPS = 16  # integer features: 1/16 octave
 LOG_STEP_UNITS = 32  # of the quantiser step's logarithm: 1/32 octave
@@ -78,18 +82,20 @@ class Plane(NamedTuple):
 class Layout:
     """Where the latents of an image of one size lie in a flat buffer, and their decoding order.
 
-    `position`, `parent` and `plane_of` have one entry per latent, in decoding order; step t
-    decodes the latents `bounds[t]:bounds[t + 1]`.
+    `position`, `parent`, `grandparent` and `plane_of` have one entry per latent, in decoding
+    order; step t decodes the latents `bounds[t]:bounds[t + 1]`.
     """
 
     planes: tuple[Plane, ...]
     size: int
     position: NDArray[np.int32]
     parent: NDArray[np.int32]
+    grandparent: NDArray[np.int32]
     plane_of: NDArray[np.uint8]
     bounds: NDArray[np.int64]
-    offsets: NDArray[np.int32]  # (planes, NEIGHBOURS - 9), added to position
-    parent_offsets: NDArray[np.int32]  # (planes, 9), added to parent
+    offsets: NDArray[np.int32]  # (planes, SAME_LEVEL), added to position
+    parent_offsets: NDArray[np.int32]  # (planes, 27), added to parent
+    grandparent_offsets: NDArray[np.int32]  # (planes, 9), added to grandparent
     reached: NDArray[np.int32]  # (planes, m): where a latent is a neighbour, added to position
     squares: NDArray[np.int32]  # (planes, 9): the 3x3 square around a latent
 
@@ -114,14 +120,31 @@ class Layout:
         first, middle, last = numbers[0], numbers[0] + low, numbers[-1] + 1
         return [range(first, middle), range(middle, last)] if low else [range(first, last)]
 
+    def steps_down_to(self, level: int) -> int:
+        """How many steps decode all latents of `level` and of those that are coarser. Planes
+        lie in the order from coarse to fine, and a coarse one is small, so its last step comes
+        early."""
+        count = sum(plane.level >= level for plane in self.planes)
+        last = np.flatnonzero(self.plane_of < count)[-1]
+        return int(np.searchsorted(self.bounds, last, side="right"))
+
     def inputs(self, part: slice | Integers) -> Integers:
         """Buffer indices of the neighbours of some latents: (n, NEIGHBOURS) int32."""
         plane = self.plane_of[part]
-        own = self.offsets[plane]
-        own += self.position[part][:, None]
-        above = self.parent_offsets[plane]
-        above += self.parent[part][:, None]
-        return np.concatenate([own, above], axis=1)
+        index = self._all_offsets.take(plane, axis=0)
+        at = 0
+        for origin, offsets in (
+            (self.position, self.offsets),
+            (self.parent, self.parent_offsets),
+            (self.grandparent, self.grandparent_offsets),
+        ):
+            index[:, at : at + offsets.shape[1]] += origin[part][:, None]
+            at += offsets.shape[1]
+        return index
+
+    @cached_property
+    def _all_offsets(self) -> NDArray[np.int32]:
+        return np.concatenate([self.offsets, self.parent_offsets, self.grandparent_offsets], axis=1)
 
 
 def layout(height: int, width: int, levels: int, colours: int) -> Layout:
@@ -146,41 +169,64 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
                     Plane(level, orientation, colour, h, w, reserve(h, w), w + MARGIN)
                 )
     index = {p[:3]: p for p in planes}
-    offsets = np.zeros((len(planes), NEIGHBOURS - len(SQUARE)), np.int32)
-    parent_offsets = np.zeros((len(planes), len(SQUARE)), np.int32)
-    positions, parents, plane_ids, steps = [], [], [], []
+
+    def plane_at(level: int, orientation: int, colour: int) -> Plane | None:
+        return index.get((level, orientation, colour))
+
+    offsets = np.zeros((len(planes), SAME_LEVEL), np.int32)
+    parent_offsets = np.zeros((len(planes), 3 * len(SQUARE)), np.int32)
+    grandparent_offsets = np.zeros((len(planes), len(SQUARE)), np.int32)
+    positions, parents, grandparents, plane_ids, steps = [], [], [], [], []
     for number, p in enumerate(planes):
         zero = nothing[p.level]
 
         def square(start: int, stride: int) -> list[int]:
             return [start + dy * stride + dx for dy, dx in SQUARE]
 
-        def start_of(orientation: int, colour: int, p: Plane = p, zero: int = zero) -> int:
-            found = index.get((p.level, orientation, colour))
+        def start_of(found: Plane | None, zero: int = zero) -> int:
             return found.start if found else zero
+
+        def above(levels_up: int, p: Plane = p) -> tuple[Plane | None, int]:
+            """What lies so many levels above, and by how many powers of two it is smaller."""
+            if p.orientation == 0:
+                return None, 0
+            if p.level == levels and levels_up == 1:
+                return plane_at(levels, 0, p.colour), 0
+            return plane_at(p.level + levels_up, p.orientation, p.colour), levels_up
 
         row = [dy * p.stride + dx for dy, dx in OWN]
         for back in (1, 2):
             # The low-pass band is a parent, not an earlier orientation.
             earlier = p.orientation - back
-            start = start_of(earlier, p.colour) if earlier >= 1 else zero
-            row += square(start - p.start, p.stride)
+            found = plane_at(p.level, earlier, p.colour) if earlier >= 1 else None
+            row += square(start_of(found) - p.start, p.stride)
         for back in (1, 2):
-            row += square(start_of(p.orientation, p.colour - back) - p.start, p.stride)
+            found = plane_at(p.level, p.orientation, p.colour - back)
+            row += square(start_of(found) - p.start, p.stride)
         offsets[number] = row
         y, x = np.mgrid[: p.height, : p.width].astype(np.int32)
-        if p.orientation == 0:
-            above, halve = None, 0
-        elif p.level == levels:
-            above, halve = index[(p.level, 0, p.colour)], 0
-        else:
-            above, halve = index[(p.level + 1, p.orientation, p.colour)], 1
-        above_start, above_stride = (above.start, above.stride) if above else (zero, p.stride)
-        parent_offsets[number] = square(0, above_stride)
+
+        parent, halvings = above(1)
+        start, stride = (parent.start, parent.stride) if parent else (zero, p.stride)
+        parents.append((start + (y >> halvings) * stride + (x >> halvings)).ravel())
+        row = square(0, stride)
+        for further in (1, 2):
+            # Of the low-pass band and of what has no parent there are no other orientations;
+            # then the parent is of a plane's own size, and so is the plane of zeros.
+            other = (p.orientation - 1 + further) % 3 + 1
+            found = plane_at(p.level + 1, other, p.colour) if halvings else None
+            if parent and found:
+                row += square(found.start - parent.start, parent.stride)
+            else:
+                row += square(zero - start, stride)
+        parent_offsets[number] = row
+        grandparent, halvings = above(2)
+        start, stride = (grandparent.start, grandparent.stride) if grandparent else (zero, p.stride)
+        grandparents.append((start + (y >> halvings) * stride + (x >> halvings)).ravel())
+        grandparent_offsets[number] = square(0, stride)
         positions.append((p.start + y * p.stride + x).ravel())
-        parents.append((above_start + (y >> halve) * above_stride + (x >> halve)).ravel())
         plane_ids.append(np.full(p.height * p.width, number, np.uint8))
-        lag = LAG * (p.orientation + p.colour + (levels - p.level))
+        lag = LAG * (p.orientation + p.colour) + LEVEL_LAG * (levels - p.level)
         steps.append((x + 2 * y + lag).ravel())
     step = np.concatenate(steps)
     order = np.argsort(step.astype(np.uint16 if step.max() < 1 << 16 else np.uint32), kind="stable")
@@ -202,10 +248,12 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
         size=at,
         position=np.concatenate(positions)[order].astype(np.int32),
         parent=np.concatenate(parents)[order].astype(np.int32),
+        grandparent=np.concatenate(grandparents)[order].astype(np.int32),
         plane_of=np.concatenate(plane_ids)[order],
         bounds=np.concatenate([[0], np.cumsum(np.bincount(step))]).astype(np.int64),
         offsets=offsets,
         parent_offsets=parent_offsets,
+        grandparent_offsets=grandparent_offsets,
         reached=reached,
         squares=squares,
     )
@@ -348,8 +396,8 @@ def finest_grids(parameters: Parameters) -> dict[str, int]:
 def is_active(
     where: Layout, buffer: NDArray, planes: range | None = None
 ) -> NDArray[np.bool_]:
-    """Whether any neighbour is not zero, for each latent in decoding order; of some `planes`
-    where they are given."""
+    """Whether any of the first NEAR neighbours is not zero, for each latent in decoding order; of
+    some `planes` where they are given."""
     present = buffer != 0
     near = np.zeros(where.size, bool)
     by_square = np.zeros(where.size, bool)
@@ -454,18 +502,23 @@ def gather(features: Array, index: Integers) -> Array:
 
 
 def decode(
-    network: IntegerNetwork, where: Layout, log_step: int, decoder: Decoder
+    network: IntegerNetwork,
+    where: Layout,
+    log_step: int,
+    decoder: Decoder,
+    steps: int | None = None,
 ) -> NDArray[np.int32]:
-    """The inverse of `encode`: the flat buffer of latents, (where.size,) int32."""
+    """The inverse of `encode`: the flat buffer of latents, (where.size,) int32. Of the first
+    `steps` of the order only, where given; all later latents are then zero."""
     bias = network.bias(where.planes, log_step)
     quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
     quiet_rows = laplace.frequency_rows(quiet)
     buffer = np.zeros(where.size, np.int32)
     features = np.zeros((where.size, 2), np.float32)
-    near = np.zeros(where.size, bool)  # some neighbour, other than a parent, is not zero
+    near = np.zeros(where.size, bool)  # some neighbour of the same level is not zero
     by_square = np.zeros(where.size, bool)  # the 3x3 square around here is not all zero
-    bounds = where.bounds.tolist()
-    for begin, end in pairwise(bounds):
+    bounds = where.bounds if steps is None else where.bounds[: steps + 1]
+    for begin, end in pairwise(bounds.tolist()):
         if begin == end:
             continue
         position = where.position[begin:end]

@@ -5,7 +5,7 @@ The latents are visited in decoding order and in large vectors. For each one tha
 distribution is predicted from its neighbours, as decided where they lie in an earlier vector and as
 they were where they lie in the same. Of the nearest integer, the next one towards zero and zero the
 one with the least bits + lambda * squared error is taken (the idea of trellis quantisation in video
-coders, without the trellis). The second time all neighbours are decided, but for what changes.
+coders, without the trellis). In a second pass all neighbours are decided, but for what changes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from aezip.entropy.context import IntegerNetwork, Layout
 
 DEAD_ZONE = 0.55
 """Magnitudes below this, in steps, are rounded to zero whatever their distribution."""
-
-_PASSES = 2
 
 
 def nearest(scaled: NDArray[np.floating]) -> NDArray[np.int32]:
@@ -38,18 +36,19 @@ def optimise(
     log_step: int,
     value_of_distortion: NDArray[np.float32],
     planes: range,
+    passes: int,
 ) -> None:
     """Set the latents of some planes in an image's buffer to the integers to code.
 
     buffer: (where.size,) the latents; those that `planes` are predicted from are known, those of
     `planes` themselves are set. scaled: (where.size,) latents in steps of their quantiser.
     value_of_distortion: (all planes,) bits that a squared error of one step is worth, lambda times
-    the squared step.
+    the squared step. passes: none is rounding with a dead zone.
     """
     for number in planes:
         plane = where.planes[number]
         where.view(buffer, plane)[:] = nearest(where.view(scaled, plane))
-    for _ in range(_PASSES):
+    for _ in range(passes):
         for part, rows in context.predict(network, where, buffer, log_step, planes):
             position = where.position[part]
             some = np.flatnonzero(buffer[position])

@@ -41,37 +41,39 @@ def rate(
     The gradient by a latent is that of its own bits; its influence as a neighbour of others is
     left out (it is small where the contexts are logarithms, and costs as much as the rest).
     """
-    active = context.is_active(where, buffer)
+    ops = nn.ops_of(buffer)
+    # What is looked up here and there is found on the processor, whatever computes the rest.
+    latents = ops.to_host(buffer)
+    active = context.is_active(where, latents)
     some = np.flatnonzero(active)
     quiet = np.flatnonzero(~active)
     some, weight_some = _draw(some, sample)
     quiet, weight_quiet = _draw(quiet, sample)
-    weight = np.repeat(
-        np.array([weight_quiet, weight_some], buffer.dtype), [len(quiet), len(some)]
-    )
-    present = np.flatnonzero(buffer)
+    weights = np.array([weight_quiet, weight_some], buffer.dtype)
+    weight = ops.asarray(np.repeat(weights, [len(quiet), len(some)]))
+    present = np.flatnonzero(latents)
     features = np.zeros((where.size, 2), buffer.dtype)
-    features[present] = context.integer_features(buffer[present])
+    features[present] = context.integer_features(latents[present])
     features *= buffer.dtype.type(1 / context.FEATURE_STEPS)
     inputs = context.gather(features, where.inputs(some))
     planes = len(where.planes)
     # One row for each plane, with all features zero, then one for each latent with a context.
     which = np.concatenate([quiet, some])
     plane = np.concatenate([np.arange(planes), where.plane_of[some]])
-    row = np.concatenate([where.plane_of[quiet], planes + np.arange(len(some))])
+    row = ops.asarray(np.concatenate([where.plane_of[quiet], planes + np.arange(len(some))]))
     inputs = np.concatenate([np.zeros((planes, inputs.shape[1]), inputs.dtype), inputs])
     bias = context.embedding(parameters, where.planes)
     bias = bias + parameters["quality"] * parameters["quality"].dtype.type(
         log_step / context.LOG_STEP_UNITS
     )
 
-    hidden, back1 = nn.dense(inputs, parameters["w1"])
-    hidden += bias[plane]
+    hidden, back1 = nn.dense(ops.asarray(inputs), parameters["w1"], of_data=True)
+    hidden += bias[ops.asarray(plane)]
     hidden, clip1 = nn.clipped_relu(hidden, context.HIDDEN_LIMIT)
     hidden, back2 = nn.dense(hidden, parameters["w2"], parameters["b2"])
     hidden, clip2 = nn.clipped_relu(hidden, context.HIDDEN_LIMIT)
     output, back3 = nn.dense(hidden, parameters["w3"], parameters["b3"])
-    position = where.position[which]
+    position = ops.asarray(where.position[which])
     bits, (by_value, *by_outputs) = laplace.mixture_bits(buffer[position], *output[row].T)
     bits *= weight
 
@@ -96,16 +98,15 @@ def rate(
         dhidden, d["w3"], d["b3"] = back3(doutput)
         dhidden, d["w2"], d["b2"] = back2(clip2(dhidden))
         dhidden = clip1(dhidden)
-        d["w1"] = inputs.T @ dhidden
+        _, d["w1"], _ = back1(dhidden)
         dbias = np.zeros_like(bias)
         order = np.argsort(plane, kind="stable")
-        starts = np.searchsorted(plane[order], np.arange(planes))
-        np.add.reduceat(dhidden[order], starts, axis=0, out=dbias)
+        starts = ops.asarray(np.searchsorted(plane[order], np.arange(planes)))
+        np.add.reduceat(dhidden[ops.asarray(order)], starts, axis=0, out=dbias)
         d.update(context.embedding_gradient(dbias, where.planes, parameters))
         d["quality"] = dbias.sum(axis=0) * dbias.dtype.type(log_step / context.LOG_STEP_UNITS)
         return dbuffer, d
 
-    del back1  # the inputs are data: their gradient is not wanted, and it is the largest product
     return float(bits.sum(dtype=np.float64)), backprop
 
 

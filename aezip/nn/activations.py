@@ -3,8 +3,12 @@ and `backprop(dy)` the gradient of x alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aezip.nn.layers import Backprop
 from aezip.nn.ops import Array, ops_of
+
+Activation = Callable[[Array], tuple[Array, Backprop]]
 
 
 def linear(x: Array) -> tuple[Array, Backprop]:
@@ -19,9 +23,9 @@ def relu(x: Array) -> tuple[Array, Backprop]:
 
 
 def leaky_relu(x: Array, slope: float = 0.1) -> tuple[Array, Backprop]:
-    """x where it is positive, slope * x elsewhere."""
-    xp = ops_of(x).xp
-    factor = xp.where(x > 0, x.dtype.type(1), x.dtype.type(slope))
+    """x where it is positive, slope * x elsewhere; the slope is 0 to 1."""
+    # Not `where`, which takes ten times as long.
+    factor = ops_of(x).xp.maximum((x > 0).astype(x.dtype), x.dtype.type(slope))
     return x * factor, lambda dy: dy * factor
 
 
@@ -35,9 +39,21 @@ def clipped_relu(x: Array, limit: float) -> tuple[Array, Backprop]:
 def sigmoid(x: Array) -> tuple[Array, Backprop]:
     """1 / (1 + exp(-x)), without overflow for any x."""
     xp = ops_of(x).xp
-    small = xp.exp(-xp.abs(x))
-    y = xp.where(x >= 0, 1, small) / (1 + small)
-    return y, lambda dy: dy * y * (1 - y)
+    # exp(x) / (1 + exp(x)) where x is negative, 1 / (1 + exp(-x)) elsewhere.
+    y = xp.minimum(x, 0)
+    xp.exp(y, out=y)
+    total = xp.negative(xp.abs(x))
+    xp.exp(total, out=total)
+    total += 1
+    y /= total
+
+    def backprop(dy: Array) -> Array:
+        dx = 1 - y
+        dx *= y
+        dx *= dy
+        return dx
+
+    return y, backprop
 
 
 def tanh(x: Array) -> tuple[Array, Backprop]:
@@ -52,3 +68,14 @@ def softmax(x: Array) -> tuple[Array, Backprop]:
     y = xp.exp(x - x.max(axis=-1, keepdims=True))
     y /= y.sum(axis=-1, keepdims=True)
     return y, lambda dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": linear,
+    "relu": relu,
+    "leaky_relu": leaky_relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "softmax": softmax,
+}
+"""By the names that layers are given."""

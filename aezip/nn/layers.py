@@ -8,8 +8,10 @@ over whole batches, in the dtype of the arguments. Images are (n, height, width,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from aezip.nn.ops import Array, ops_of
 
@@ -18,10 +20,13 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
 
-def dense(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Backprop]:
+def dense(
+    x: Array, w: Array, b: Array | None = None, *, of_data: bool = False
+) -> tuple[Array, Backprop]:
     """Fully connected: `x @ w + b`, over the last axis.
 
-    x: (..., inputs), w: (inputs, outputs), b: (outputs,) or None for no bias.
+    x: (..., inputs), w: (inputs, outputs), b: (outputs,) or None for no bias. of_data: x is data,
+    whose gradient nobody wants; it is a third of the work, and dx is then None.
     Returns (..., outputs); backprop gives (dx, dw, db), db None without a bias.
     Raises ValueError where the shapes do not fit.
     """
@@ -32,10 +37,11 @@ def dense(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Backprop]:
     if b is not None:
         y += b
 
-    def backprop(dy: Array) -> tuple[Array, Array, Array | None]:
+    def backprop(dy: Array) -> tuple[Array | None, Array, Array | None]:
         flat = dy.reshape(-1, w.shape[1])
+        dx = None if of_data else dy @ w.T
         dw = x.reshape(-1, w.shape[0]).T @ flat
-        return dy @ w.T, dw, None if b is None else flat.sum(axis=0)
+        return dx, dw, None if b is None else flat.sum(axis=0)
 
     return y, backprop
 
@@ -62,8 +68,7 @@ def conv2d(
     """Convolution (the networks' kind: no flip), as one matrix product over all windows.
 
     x: (n, h, w, inputs), w: (kernel h, kernel w, inputs, outputs), b: (outputs,) or None.
-    padding: zeros ((above, below), (left, right)). of_data: x is data, whose gradient nobody
-    wants; it is a third of the work, and dx is then None.
+    padding: zeros ((above, below), (left, right)). of_data: as for `dense`.
     Returns (n, rows, columns, outputs); backprop gives (dx, dw, db).
     Raises ValueError where the shapes do not fit.
     """
@@ -141,6 +146,75 @@ def conv2d_transpose(
     return y, backprop
 
 
+def max_pool2d(
+    x: Array, size: Pair, *, stride: Pair, padding: Padding = ((0, 0), (0, 0))
+) -> tuple[Array, Backprop]:
+    """The largest value of each channel in each window; of equal ones the first has the gradient.
+
+    x: (n, h, w, c). padding: as for `conv2d`, but never the largest.
+    Returns (n, rows, columns, c). Raises ValueError where the shapes do not fit.
+    """
+    rows, columns = _pooled_size(x, size, stride, padding)
+    xp = ops_of(x).xp
+    padded = _pad(x, padding, -np.inf)
+    first, *others = _views(padded, size, rows, columns, stride)
+    y = first.copy()
+    for view in others:
+        xp.maximum(y, view, out=y)
+
+    def backprop(dy: Array) -> Array:
+        dpadded = xp.zeros_like(padded)
+        for view, dview in zip(
+            [first, *others], _views(dpadded, size, rows, columns, stride), strict=True
+        ):
+            here = dy * (view == y)
+            dview += here
+            dy = dy - here
+        return _crop(dpadded, padding)
+
+    return y, backprop
+
+
+def avg_pool2d(
+    x: Array, size: Pair, *, stride: Pair, padding: Padding = ((0, 0), (0, 0))
+) -> tuple[Array, Backprop]:
+    """The mean of each channel in each window, of which padding is no part.
+
+    Shapes and errors as for `max_pool2d`.
+    """
+    rows, columns = _pooled_size(x, size, stride, padding)
+    xp = ops_of(x).xp
+    padded = _pad(x, padding)
+    pixels = _pad(xp.ones((1, *x.shape[1:3], 1), x.dtype), padding)
+    share = 1 / sum(_views(pixels, size, rows, columns, stride))
+    y = sum(_views(padded, size, rows, columns, stride)) * share
+
+    def backprop(dy: Array) -> Array:
+        dpadded, dy = xp.zeros_like(padded), dy * share
+        for dview in _views(dpadded, size, rows, columns, stride):
+            dview += dy
+        return _crop(dpadded, padding)
+
+    return y, backprop
+
+
+def dropout(x: Array, rate: float, rng: np.random.Generator) -> tuple[Array, Backprop]:
+    """x with a share of `rate` of its elements, drawn at random, set to zero, and the others
+    scaled so that the expectation is kept (Srivastava et al., "Dropout: a simple way to prevent
+    neural networks from overfitting", 2014). rate: from 0 up to, not including, 1."""
+    kept = rng.random(x.shape, np.float32) >= rate
+    factor = ops_of(x).asarray(kept.astype(x.dtype) * x.dtype.type(1 / (1 - rate)))
+    return x * factor, lambda dy: dy * factor
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> tuple[Array, Backprop]:
+    """x in another shape.
+
+    Raises ValueError where it has another number of elements.
+    """
+    return x.reshape(shape), lambda dy: dy.reshape(x.shape)
+
+
 def pad_edges(x: Array, margin: int) -> tuple[Array, Backprop]:
     """`x` (n, h, w, c) with its outermost pixels repeated `margin` times on all sides."""
     xp = ops_of(x).xp
@@ -205,10 +279,28 @@ def _to_space(x: Array, block: int) -> Array:
     return x.reshape(n, h * block, w * block, c // block**2)
 
 
-def _pad(x: Array, padding: Padding) -> Array:
+def _pooled_size(x: Array, size: Pair, stride: Pair, padding: Padding) -> Pair:
+    if x.ndim != 4:
+        raise ValueError(f"windows of shape {size} cannot be taken of images of shape {x.shape}")
+    result = []
+    for n, k, s, pads in zip(x.shape[1:3], size, stride, padding, strict=True):
+        if max(pads) >= k:
+            raise ValueError(f"a padding of {padding} holds whole windows of shape {size}")
+        if n + sum(pads) < k:
+            raise ValueError(f"images of shape {x.shape} are smaller than a window of {size}")
+        result.append((n + sum(pads) - k) // s + 1)
+    return result[0], result[1]
+
+
+def _pad(x: Array, padding: Padding, value: float = 0) -> Array:
     if padding == ((0, 0), (0, 0)):
         return x
-    return ops_of(x).xp.pad(x, ((0, 0), *padding, (0, 0)))
+    n, h, w, c = x.shape
+    (top, bottom), (left, right) = padding
+    # Not the library's `pad`, which for small images takes longer than the copy.
+    padded = ops_of(x).xp.full((n, top + h + bottom, left + w + right, c), value, x.dtype)
+    padded[:, top : top + h, left : left + w] = x
+    return padded
 
 
 def _crop(x: Array, padding: Padding) -> Array:
@@ -216,16 +308,22 @@ def _crop(x: Array, padding: Padding) -> Array:
     return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
 
 
+def _views(x: Array, size: Pair, rows: int, columns: int, stride: Pair) -> Iterator[Array]:
+    """For each place of a window, row by row, what it meets in x as the window moves: views of
+    shape (n, rows, columns, c)."""
+    for top in range(size[0]):
+        for left in range(size[1]):
+            yield x[
+                :,
+                top : top + (rows - 1) * stride[0] + 1 : stride[0],
+                left : left + (columns - 1) * stride[1] + 1 : stride[1],
+            ]
+
+
 def _overlap(patches: Array, shape: tuple[int, ...], stride: Pair) -> Array:
     """Patches (n, rows, columns, kh, kw, c) added up where they overlap: `shape`."""
     total = ops_of(patches).xp.zeros(shape, patches.dtype)
     rows, columns, kh, kw = patches.shape[1:5]
-    for y in range(kh):
-        for x in range(kw):
-            target = total[
-                :,
-                y : y + (rows - 1) * stride[0] + 1 : stride[0],
-                x : x + (columns - 1) * stride[1] + 1 : stride[1],
-            ]
-            target += patches[:, :, :, y, x]
+    for place, view in enumerate(_views(total, (kh, kw), rows, columns, stride)):
+        view += patches[:, :, :, place // kw, place % kw]
     return total

@@ -3,26 +3,33 @@ the mean over all samples, as a float."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aezip.nn.activations import sigmoid
 from aezip.nn.ops import Array, ops_of
+
+Loss = Callable[[Array, Array], tuple[float, Array]]
 
 
 def mean_squared_error(prediction: Array, target: Array) -> tuple[float, Array]:
     """Mean of the squared differences over all elements. Both of one shape."""
-    _same_shape(prediction, target)
+    same_shape(prediction, target)
     difference = prediction - target
-    value = float((difference * difference).mean())
-    return value, difference * prediction.dtype.type(2 / difference.size)
+    value = float(ops_of(difference).xp.vdot(difference, difference)) / difference.size
+    difference *= 2 / difference.size
+    return value, difference
 
 
 def binary_cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
     """Of sigmoid(logits) against targets in 0..1, in nats, the mean over all elements. Takes
     logits because the sigmoid's output rounds to 0 and 1."""
-    _same_shape(logits, target)
+    same_shape(logits, target)
     xp = ops_of(logits).xp
-    small = xp.exp(-xp.abs(logits))
-    value = xp.maximum(logits, 0) - logits * target + xp.log1p(small)
-    probability = xp.where(logits >= 0, 1, small) / (1 + small)
-    return float(value.mean()), (probability - target) / logits.dtype.type(logits.size)
+    value = xp.maximum(logits, 0) - logits * target + xp.log1p(xp.exp(-xp.abs(logits)))
+    gradient = sigmoid(logits)[0] - target
+    gradient /= logits.size
+    return float(value.mean()), gradient
 
 
 def cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
@@ -30,7 +37,7 @@ def cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
 
     Both (..., classes). Takes logits: the difference from log-sum-exp has no overflow.
     """
-    _same_shape(logits, target)
+    same_shape(logits, target)
     xp = ops_of(logits).xp
     shifted = logits - logits.max(axis=-1, keepdims=True)
     exponential = xp.exp(shifted)
@@ -42,6 +49,40 @@ def cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
     return value, gradient
 
 
-def _same_shape(prediction: Array, target: Array) -> None:
+def sparse_cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
+    """`cross_entropy` against the classes' numbers, whole numbers of shape (n,).
+
+    logits: (n, classes). Raises ValueError for shapes that do not fit and for numbers that are of
+    no class.
+    """
+    xp = ops_of(logits).xp
+    if logits.ndim != 2 or target.shape != logits.shape[:1]:
+        raise ValueError(f"a prediction of shape {logits.shape} against {target.shape}")
+    numbers = xp.arange(logits.shape[1])
+    one_hot = (target[:, None] == numbers).astype(logits.dtype)
+    if float(one_hot.sum()) != len(target):
+        raise ValueError(f"classes are whole numbers from 0 to {logits.shape[1] - 1}")
+    return cross_entropy(logits, one_hot)
+
+
+def same_shape(prediction: Array, target: Array) -> None:
+    """Raises ValueError where the two differ: broadcasting would hide it."""
     if prediction.shape != target.shape:
         raise ValueError(f"a prediction of shape {prediction.shape} against {target.shape}")
+
+
+class Objective(NamedTuple):
+    """A loss as a model is trained with it: for its last layer's outputs or, where `activation`
+    is given, for what that activation is applied to."""
+
+    loss: Loss
+    activation: str | None = None
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "mse": Objective(mean_squared_error),
+    "binary_crossentropy": Objective(binary_cross_entropy, "sigmoid"),
+    "categorical_crossentropy": Objective(cross_entropy, "softmax"),
+    "sparse_categorical_crossentropy": Objective(sparse_cross_entropy, "softmax"),
+}
+"""By the names that a model is compiled with."""

@@ -12,6 +12,7 @@ from samples import digits, photograph
 from aezip import nn
 from aezip.autoencoders import Dense
 from aezip.autoencoders.base import log_step, step_size
+from aezip.autoencoders.dense import LAGRANGIAN
 from aezip.entropy.parameters import on_grid
 from aezip.errors import ArchiveError, ModelError
 
@@ -80,7 +81,7 @@ def test_starts_as_principal_component_analysis(collection, quality):
         k: v for k, v in dense.finest_grids().items() if k.startswith("prior.")
     }
     frozen = dense.frozen()
-    decoded = frozen.decode(frozen.encode(images, quality), images[0].shape, quality)
+    decoded = frozen.decode(frozen.encode(images, quality, 1), images[0].shape, quality)
     difference = np.stack([i.ravel() for i in decoded]) - expected * 255
     assert np.mean(abs(difference) <= 0.51) > 0.995
 
@@ -151,7 +152,7 @@ def test_training_lowers_the_loss(fitted):
     assert after.value < 0.75 * before.value
     assert after.bits < before.bits
     # Of what is really written and read, too.
-    payloads = fitted.frozen().encode(digits(), QUALITY)
+    payloads = fitted.frozen().encode(digits(), QUALITY, 1)
     decoded = fitted.frozen().decode(payloads, (28, 28, 1), QUALITY)
     assert psnr(digits(), decoded) == pytest.approx(after.psnr, abs=0.3)
     # A byte for the end of each payload.
@@ -182,10 +183,28 @@ def test_latents_come_back_exactly(fitted):
     """Decoded images can only be compared with a tolerance; payloads of latents cannot."""
     frozen = fitted.frozen()
     for quality in (1, 30, QUALITY, 77, 100):
-        payloads = frozen.encode(digits(), quality)
+        payloads = frozen.encode(digits(), quality, 1)
         for payload, image in zip(payloads, digits(), strict=True):
-            again = frozen.encode([image], quality)[0]
+            again = frozen.encode([image], quality, 1)[0]
             assert again == payload
+
+
+@pytest.mark.parametrize("quality", [20, QUALITY, 80])
+def test_effort_pays(fitted, quality):
+    """In what the encoder weighs, for every image; and none is worse than without."""
+    frozen = fitted.frozen()
+    worth = LAGRANGIAN / step_size(log_step(quality)) ** 2
+    costs = []
+    for effort in (1, 3, 5, 9):
+        payloads = frozen.encode(digits(), quality, effort)
+        decoded = frozen.decode(payloads, (28, 28, 1), quality)
+        pairs = zip(digits(), decoded, strict=True)
+        errors = [np.sum((a.astype(float) - b) ** 2) for a, b in pairs]
+        costs.append([8 * len(x) + worth * e for x, e in zip(payloads, errors, strict=True)])
+    totals = np.sum(costs, axis=1)
+    # Payloads are whole bytes and images whole grey levels.
+    assert totals[0] > totals[1] > totals[2] and totals[3] < 1.005 * totals[2]
+    assert (np.array(costs[3]) < np.array(costs[0]) * 1.02 + 16).all()
 
 
 def test_other_qualities_trade_bytes_for_psnr():

@@ -210,3 +210,14 @@ def test_gradients_of_synthesis(size):
 
     low, details = rng.normal(size=(2, *size)), rng.normal(size=(3, 2, *size))
     check_gradients(layer, low, details, filters_of(1, rng)[0])
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 16)])
+def test_the_transpose_of_joining(size):
+    rng = np.random.default_rng(9)
+    filters = filters_of(1, rng)[0]
+    low, *details = rng.normal(size=(4, 3, size[0] // 2, size[1] // 2))
+    dx = rng.normal(size=(3, *size))
+    dlow, ddetails = lifting.join_transposed(dx, filters)
+    products = [np.vdot(low, dlow), *map(np.vdot, details, ddetails)]
+    assert np.vdot(lifting.join(low, details, filters)[0], dx) == pytest.approx(sum(products))

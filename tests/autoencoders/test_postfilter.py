@@ -116,3 +116,12 @@ def test_strips_make_the_whole_image(height):
     assert strips.dtype == np.float32
     assert abs(whole - x).max() > 10
     assert abs(strips - whole).max() < 1e-4
+
+
+@pytest.mark.parametrize("height", [2, 64, 150])
+def test_the_gradient_of_the_error_in_strips(height):
+    p, x, original = parameters(), image(height, 6), 0.9 * image(height, 6)
+    y, backprop = apply(p, x, 3.0)
+    expected = backprop(2 * (y - original))[0]
+    found = postfilter.error_gradient(p, x, latents(height, 6), 3.0, original)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)

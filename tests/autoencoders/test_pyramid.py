@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -95,6 +96,22 @@ def test_several_images_at_once():
     alike = started().encode([images[0], images[0][::-1]], 80)
     first, second = started().decode(alike, (20, 30, 3), 80)
     assert psnr(images[0], first) > 30 and psnr(images[0][::-1], second) > 30
+
+
+def test_effort_pays():
+    """In what the encoder weighs: bits, and squared errors in pixels as decoded."""
+    pixels = photograph("fig")[:128, :160]
+    # A post-filter that is not the identity, as after training.
+    pyramid = small()
+    log = log_step(50)
+    costs = []
+    for effort in (1, 3, 5, 7, 9):
+        payload = pyramid.encode([pixels], 50, effort)[0]
+        image = pyramid.decode([payload], pixels.shape, 50)[0]
+        squared_error = np.sum((image.astype(float) - pixels) ** 2)
+        costs.append(8 * len(payload) + LAGRANGIAN / step_size(log) ** 2 * squared_error)
+    assert all(after < before for before, after in pairwise(costs[:-1]))
+    assert costs[-1] < 1.005 * costs[-2]
 
 
 def test_starts_where_classical_coding_ends():
@@ -194,6 +211,52 @@ def test_decoding_gives_what_training_measures(monkeypatch):
     loss = small().frozen()._loss(pixels, log_step(60))
     assert psnr(pixels, image) == pytest.approx(loss.psnr, abs=0.1)
     assert 8 * len(payload) == pytest.approx(loss.bits, rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(96, 160), (33, 200), (200, 7)], ids=str)
+def test_a_preview_is_the_image_made_smaller(size, channels):
+    pixels = picture(*size, channels)
+    payload, image = coded(started(), pixels, 85)
+    for side in (1, 16, 30, 60, 150, 1000):
+        small = started().preview(payload, pixels.shape, 85, side)
+        # Halved as often as leaves three quarters of the side, and not down to the last level.
+        levels = range(started().config["levels"])
+        halvings = max((h for h in levels if max(size) >> h >= side * 3 // 4), default=0)
+        assert small.shape == (*(-(-n >> halvings) for n in size), channels)
+        if not halvings:
+            np.testing.assert_array_equal(small, image)
+            continue
+        unit = 1 << halvings
+        h, w = (n // unit for n in size)  # whole blocks, without what lies at the border
+        blocks = image[: h * unit, : w * unit].reshape(h, unit, w, unit, channels)
+        expected = blocks.mean(axis=(1, 3))
+        if h * w >= 24:  # of fewer, each is mostly border
+            assert abs(float(np.mean(small[:h, :w] - expected))) < 10
+            assert psnr(expected, small[:h, :w]) > 17
+
+
+def test_a_preview_reads_the_coarser_latents_alone(monkeypatch):
+    pixels = photograph("fig")[:192, :256]
+    payload, _ = coded(started(), pixels, 85)
+    where = layout(192, 256, started().config["levels"], 3)
+    steps = where.steps_down_to(3)
+    # No step after those decodes any of them, and the last one decodes one.
+    coarse = np.array([plane.level >= 3 for plane in where.planes])[where.plane_of]
+    assert not coarse[where.bounds[steps] :].any()
+    assert coarse[where.bounds[steps - 1] : where.bounds[steps]].any()
+    assert where.bounds[steps] < 0.4 * where.bounds[-1]
+    read = []
+
+    class Counting(Decoder):
+        def decode(self, rows):
+            values = super().decode(rows)
+            read.append(len(values))
+            return values
+
+    monkeypatch.setattr("aezip.autoencoders.pyramid.Decoder", Counting)
+    assert started().preview(payload, pixels.shape, 85, 64).shape == (48, 64, 3)
+    assert sum(read) == where.bounds[steps]
 
 
 def test_opaque_images_stay_opaque_and_cost_no_more():
@@ -309,8 +372,8 @@ def test_training_lowers_the_loss():
     # What is measured while training is near what is written, and better for being optimised.
     payload, image = coded(pyramid.frozen(), images[0], 75)
     loss = pyramid._loss(images[0], log_step(75))
-    assert 0.8 * loss.bits < 8 * len(payload) < 1.05 * loss.bits
-    assert psnr(images[0], image) == pytest.approx(loss.psnr, abs=0.6)
+    assert 0.7 * loss.bits < 8 * len(payload) < 1.05 * loss.bits
+    assert loss.psnr - 1.5 < psnr(images[0], image) < loss.psnr + 0.5
 
 
 def test_the_context_network_and_the_prediction_are_trained_first():

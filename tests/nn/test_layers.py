@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aezip.nn import (
+    avg_pool2d,
     conv2d,
     conv2d_transpose,
     dense,
     depth_to_space,
+    dropout,
+    max_pool2d,
     pad_edges,
+    reshape,
     same_padding,
     space_to_depth,
 )
@@ -42,6 +46,17 @@ TRANSPOSED = {
     "stride beyond kernel": ((2, 3, 2), (2, 1), (3, 2), ((0, 1), (1, 0))),
     "one pixel": ((2, 1, 1), (3, 3), (2, 2), ((1, 1), (1, 1))),
 }
+# Of pooling: images with channels, window, stride, padding.
+POOLINGS = {
+    "plain": ((2, 4, 6, 3), (2, 2), (2, 2), ((0, 0), (0, 0))),
+    "leftovers": ((1, 5, 7, 2), (2, 2), (2, 2), ((0, 0), (0, 0))),
+    "overlapping": ((2, 7, 5, 2), (3, 3), (2, 2), ((0, 0), (0, 0))),
+    "padded": ((1, 5, 6, 2), (3, 3), (2, 2), ((1, 1), (1, 1))),
+    "padded on one side": ((1, 5, 6, 2), (2, 3), (2, 1), ((1, 0), (0, 2))),
+    "not square": ((2, 5, 7, 1), (1, 3), (1, 2), ((0, 0), (1, 1))),
+    "gaps": ((1, 7, 8, 2), (2, 1), (3, 2), ((0, 0), (0, 0))),
+    "the whole image": ((2, 3, 4, 2), (3, 4), (1, 1), ((0, 0), (0, 0))),
+}
 INPUTS, OUTPUTS = 2, 3
 
 # Layers with the shapes of their arguments.
@@ -58,6 +73,8 @@ LAYERS = {
     "space_to_depth by 3": (partial(space_to_depth, block=3), (1, 3, 6, 2)),
     "depth_to_space": (partial(depth_to_space, block=2), (2, 2, 3, 12)),
     "depth_to_space by 3": (partial(depth_to_space, block=3), (1, 1, 2, 18)),
+    "reshape": (lambda x: reshape(x, (len(x), 4, 3)), (2, 2, 3, 2)),
+    "dropout": (lambda x: dropout(x, 0.4, np.random.default_rng(7)), (3, 5)),
 }
 for name, (size, kernel, stride, padding) in CONVOLUTIONS.items():
     layer = partial(conv2d, stride=stride, padding=padding)
@@ -65,6 +82,10 @@ for name, (size, kernel, stride, padding) in CONVOLUTIONS.items():
 for name, (size, kernel, stride, padding) in TRANSPOSED.items():
     layer = partial(conv2d_transpose, stride=stride, padding=padding)
     LAYERS[f"transpose {name}"] = (layer, (*size, INPUTS), (*kernel, OUTPUTS, INPUTS), (OUTPUTS,))
+for name, (shape, size, stride, padding) in POOLINGS.items():
+    for pool in (max_pool2d, avg_pool2d):
+        layer = partial(pool, size=size, stride=stride, padding=padding)
+        LAYERS[f"{pool.__name__} {name}"] = (layer, shape)
 LAYERS["conv2d without a bias"] = (conv2d, (1, 3, 4, 2), (2, 2, 2, 3))
 LAYERS["transpose without a bias"] = (conv2d_transpose, (1, 3, 4, 2), (2, 2, 3, 2))
 
@@ -169,6 +190,14 @@ def test_an_empty_batch_passes(name):
             partial(conv2d_transpose, padding=((3, 4), (0, 0))),
             [(1, 4, 3, 2), (3, 3, 1, 2)],
             [((3, 4), (0, 0)), (1, 6, 5, 1)],
+        ),
+        (partial(max_pool2d, size=(2, 2), stride=(2, 2)), [(5, 5, 2)], [(5, 5, 2), (2, 2)]),
+        (partial(max_pool2d, size=(2, 3), stride=(1, 1)), [(1, 2, 2, 1)], [(1, 2, 2, 1), (2, 3)]),
+        (partial(avg_pool2d, size=(4, 2), stride=(1, 1)), [(1, 3, 2, 1)], [(1, 3, 2, 1), (4, 2)]),
+        (
+            partial(avg_pool2d, size=(2, 2), stride=(1, 1), padding=((0, 0), (2, 0))),
+            [(1, 3, 3, 1)],
+            [((0, 0), (2, 0)), (2, 2)],
         ),
         (partial(space_to_depth, block=2), [(1, 4, 5, 1)], [(1, 4, 5, 1), (2, 2)]),
         (partial(space_to_depth, block=3), [(1, 4, 6, 1)], [(1, 4, 6, 1), (3, 3)]),
@@ -295,6 +324,100 @@ def test_conv2d_transpose_is_the_adjoint_of_conv2d(rows, columns, kernel, stride
     np.testing.assert_allclose(adjoint_backprop(x)[0], forward, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("layer", [dense, conv2d])
+def test_a_layer_of_data_leaves_out_the_gradient_of_the_data(layer):
+    shapes = [(2, 5, 6, 3), (3, 2, 3, 4), (4,)] if layer is conv2d else [(5, 3), (3, 4), (4,)]
+    x, w, b = arrays(*shapes)
+    y, backprop = layer(x, w, b)
+    same, of_data = layer(x, w, b, of_data=True)
+    np.testing.assert_array_equal(same, y)
+    dx, dw, db = of_data(y)
+    assert dx is None
+    np.testing.assert_array_equal(dw, backprop(y)[1])
+    np.testing.assert_array_equal(db, backprop(y)[2])
+
+
+# Pooling.
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_max_pool2d_is_pytorchs(torch, name):
+    shape, size, stride, padding = POOLINGS[name]
+    (top, bottom), (left, right) = padding
+
+    def reference(x):
+        x = torch.nn.functional.pad(
+            x.permute(0, 3, 1, 2), (left, right, top, bottom), value=-torch.inf
+        )
+        return torch.nn.functional.max_pool2d(x, size, stride).permute(0, 2, 3, 1)
+
+    layer, _ = LAYERS[f"max_pool2d {name}"]
+    compare_with_torch(torch, layer, reference, shape)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_avg_pool2d_is_pytorchs(torch, name):
+    shape, size, stride, padding = POOLINGS[name]
+    (top, bottom), (left, right) = padding
+
+    def reference(x):
+        x = x.permute(0, 3, 1, 2)
+        pads = (left, right, top, bottom)
+        total, share = (
+            torch.nn.functional.avg_pool2d(torch.nn.functional.pad(image, pads), size, stride)
+            for image in (x, torch.ones_like(x))
+        )
+        return (total / share).permute(0, 2, 3, 1)
+
+    layer, _ = LAYERS[f"avg_pool2d {name}"]
+    compare_with_torch(torch, layer, reference, shape)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_of_equal_values_the_first_has_the_gradient(torch, value):
+    # Of relu's zeros there are many; -1 is above the padding, too.
+    x = np.full((1, 5, 5, 2), value)
+    padding = ((1, 1), (1, 1))
+    y, backprop = max_pool2d(x, (3, 3), stride=(2, 2), padding=padding)
+    tensor = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.max_pool2d(tensor.permute(0, 3, 1, 2), 3, 2, 1)
+    assert_close(y, expected.permute(0, 2, 3, 1))
+    expected.sum().backward()
+    np.testing.assert_array_equal(backprop(np.ones_like(y))[0], tensor.grad.numpy()[0])
+
+
+@given(
+    size=pairs(st.integers(1, 9)),
+    window=pairs(st.integers(1, 4)),
+    stride=pairs(st.integers(1, 4)),
+)
+def test_pooling_with_same_padding_gives_size_over_stride_rounded_up(size, window, stride):
+    x = -np.ones((1, *size, 1))
+    padding = same_padding(size, window, stride)
+    for pool in (max_pool2d, avg_pool2d):
+        y, _ = pool(x, window, stride=stride, padding=padding)
+        assert y.shape == (1, ceil(size[0] / stride[0]), ceil(size[1] / stride[1]), 1)
+        np.testing.assert_allclose(y, -1)  # the padding is neither counted nor the largest
+
+
+# Dropout.
+
+
+def test_dropout_keeps_the_expectation_and_drops_its_share():
+    x = np.ones((200, 500), np.float32)
+    y, backprop = dropout(x, 0.3, np.random.default_rng(0))
+    assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
+    np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-6)
+    assert y.mean() == pytest.approx(1, abs=0.01)
+    np.testing.assert_array_equal(backprop(x), y)  # the same elements
+
+
+def test_dropout_of_nothing_changes_nothing():
+    (x,) = arrays((4, 5))
+    y, _ = dropout(x, 0.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(y, x)
+
+
 # Rearrangements.
 
 
@@ -340,15 +463,3 @@ def test_space_to_depth_by_hand():
         y, [[[[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]]]
     )
     np.testing.assert_array_equal(depth_to_space(y, 2)[0], x)
-
-
-def test_a_convolution_of_data_leaves_out_the_gradient_of_the_data():
-    rng = np.random.default_rng(0)
-    x, w, b = rng.normal(size=(2, 5, 6, 3)), rng.normal(size=(3, 2, 3, 4)), rng.normal(size=4)
-    y, backprop = conv2d(x, w, b)
-    same, of_data = conv2d(x, w, b, of_data=True)
-    np.testing.assert_array_equal(same, y)
-    dx, dw, db = of_data(y)
-    assert dx is None
-    np.testing.assert_array_equal(dw, backprop(y)[1])
-    np.testing.assert_array_equal(db, backprop(y)[2])

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from gradients import numeric_gradient, relative_error
 
-from aezip.nn import binary_cross_entropy, cross_entropy, mean_squared_error
+from aezip.nn import (
+    binary_cross_entropy,
+    cross_entropy,
+    mean_squared_error,
+    sparse_cross_entropy,
+)
 
 LOSSES = [mean_squared_error, binary_cross_entropy, cross_entropy]
 SHAPES = [(5,), (4, 3), (2, 3, 4)]
@@ -122,3 +127,25 @@ def test_binary_cross_entropy_keeps_its_small_values():
     # log1p: log(1 + 2e-9) is 0 in float32.
     value, _ = binary_cross_entropy(np.array([20], np.float32), np.array([1], np.float32))
     assert value == pytest.approx(2.061154e-9, rel=1e-5)
+
+
+def test_sparse_cross_entropy_is_that_of_one_hot_targets():
+    logits = np.random.default_rng(0).normal(size=(5, 3))
+    classes = np.array([0, 2, 2, 1, 0])
+    value, gradient = sparse_cross_entropy(logits, classes)
+    expected, expected_gradient = cross_entropy(logits, np.eye(3)[classes])
+    assert value == expected
+    np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("classes", [[0, 3], [-1, 0], [0, 0.5]])
+def test_numbers_that_are_no_class_are_refused(classes):
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        sparse_cross_entropy(np.zeros((2, 3)), np.array(classes))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 1), (2, 3), ()])
+def test_sparse_cross_entropy_names_shapes_that_do_not_fit(shape):
+    with pytest.raises(ValueError) as error:
+        sparse_cross_entropy(np.zeros((2, 3)), np.zeros(shape))
+    assert "(2, 3)" in str(error.value) and str(shape) in str(error.value)

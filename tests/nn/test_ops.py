@@ -1,19 +1,19 @@
-"""Also that all of `aezip.nn` computes with the backend of the arrays it is given: a small
-backend that is not NumPy, whose arrays NumPy refuses, runs every layer, loss and optimizer."""
+"""Also that all of `aezip.nn` computes with the backend of the arrays it is given: one that is not
+NumPy runs every layer, loss and optimizer."""
 
 from __future__ import annotations
 
-import operator
 import sys
 from functools import partial
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from foreign import Foreign
 from gradients import as_tuple
 
 from aezip import nn
-from aezip.nn import NUMPY, ops_of
+from aezip.nn import NUMPY, DeviceError, ops_for, ops_of
+from aezip.nn.optimizers import OPTIMIZERS
 
 # NumPy.
 
@@ -58,104 +58,6 @@ def test_windows(size, stride):
 # A foreign backend.
 
 
-class Foreign:
-    """An array that lives elsewhere, as one on a GPU does: it computes with its like and with
-    scalars, NumPy's functions and arrays refuse it. `seen` collects the dtypes of all results."""
-
-    __array_ufunc__ = None
-    seen: set[np.dtype] = set()  # noqa: RUF012
-
-    def __init__(self, data):
-        self.data = np.asarray(data)
-        Foreign.seen.add(self.data.dtype)
-
-    def __array__(self, *args, **kwargs):
-        raise TypeError("implicit conversion to a NumPy array")
-
-    def __array_function__(self, *args):
-        return NotImplemented
-
-    def get(self):
-        return self.data
-
-    shape = property(lambda self: self.data.shape)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    dtype = property(lambda self: self.data.dtype)
-    T = property(lambda self: Foreign(self.data.T))
-
-    def __float__(self):
-        return float(self.data)
-
-    def __getitem__(self, key):
-        return Foreign(self.data[unwrap(key)])
-
-    def __setitem__(self, key, value):
-        self.data[unwrap(key)] = unwrap(value)
-
-
-def unwrap(x):
-    if isinstance(x, np.ndarray):
-        raise TypeError("an array of NumPy among foreign ones")
-    if isinstance(x, tuple | list):
-        return type(x)(unwrap(item) for item in x)
-    return x.data if isinstance(x, Foreign) else x
-
-
-def wrapped(function):
-    def call(*args, **kwargs):
-        result = function(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
-        return Foreign(result) if isinstance(result, np.ndarray | np.generic) else result
-
-    return call
-
-
-def in_place(function):
-    def call(self, other):
-        function(self.data, unwrap(other))
-        return self
-
-    return call
-
-
-for name in ("add", "sub", "mul", "truediv", "matmul", "and_", "or_", "gt", "ge", "lt", "le"):
-    method = name.strip("_")
-    function = getattr(operator, name)
-    setattr(Foreign, f"__{method}__", wrapped(function))
-    if method not in ("gt", "ge", "lt", "le"):
-        setattr(Foreign, f"__r{method}__", wrapped(lambda a, b, f=function: f(b, a)))
-        if method != "matmul":
-            setattr(Foreign, f"__i{method}__", in_place(getattr(operator, f"i{method}")))
-Foreign.__neg__ = wrapped(operator.neg)
-for name in ("reshape", "transpose", "copy", "sum", "mean", "max"):
-    setattr(Foreign, name, wrapped(getattr(np.ndarray, name)))
-
-
-class ForeignModule(ModuleType):
-    """NumPy's functions by NumPy's names, for foreign arrays."""
-
-    lib = SimpleNamespace(
-        stride_tricks=SimpleNamespace(
-            sliding_window_view=wrapped(np.lib.stride_tricks.sliding_window_view)
-        )
-    )
-
-    def __getattr__(self, name):
-        return wrapped(getattr(np, name))
-
-    def asarray(self, x, dtype=None):
-        return Foreign(np.asarray(x.data if isinstance(x, Foreign) else x, dtype=dtype))
-
-
-@pytest.fixture
-def foreign(monkeypatch):
-    module = ForeignModule("foreign_arrays")
-    monkeypatch.setitem(sys.modules, "foreign_arrays", module)
-    monkeypatch.setattr(Foreign, "__module__", "foreign_arrays")
-    monkeypatch.setattr(Foreign, "seen", set())
-    return module
-
-
 def test_a_foreign_array_belongs_to_its_module(foreign):
     x = foreign.asarray([1.0, 2.0])
     ops = ops_of(x)
@@ -196,6 +98,16 @@ LAYERS = {
         partial(nn.conv2d_transpose, stride=(2, 1), padding=((1, 0), (1, 1))),
         *((2, 5, 6, 2), (3, 3, 4, 2), (4,)),
     ),
+    "max_pool2d": (
+        partial(nn.max_pool2d, size=(2, 3), stride=(2, 2), padding=((1, 0), (1, 2))),
+        (2, 5, 6, 2),
+    ),
+    "avg_pool2d": (
+        partial(nn.avg_pool2d, size=(2, 3), stride=(2, 2), padding=((1, 0), (1, 2))),
+        (2, 5, 6, 2),
+    ),
+    "dropout": (lambda x: nn.dropout(x, 0.3, np.random.default_rng(0)), (4, 5)),
+    "reshape": (lambda x: nn.reshape(x, (4, 6)), (4, 2, 3)),
     "pad_edges": (partial(nn.pad_edges, margin=2), (2, 3, 4, 2)),
     "space_to_depth": (partial(nn.space_to_depth, block=2), (2, 4, 6, 3)),
     "depth_to_space": (partial(nn.depth_to_space, block=2), (2, 4, 6, 8)),
@@ -252,12 +164,70 @@ def test_losses_compute_with_the_foreign_module(foreign, loss):
     assert_all_float32()
 
 
-def test_adam_computes_with_the_foreign_module(foreign):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_compute_with_the_foreign_module(foreign, name):
     parameter, gradient = arrays((4, 3), (4, 3))
     moved = foreign.asarray(parameter.copy())
-    ours, theirs = nn.Adam(), nn.Adam()
+    ours, theirs = OPTIMIZERS[name](), OPTIMIZERS[name]()
     for _ in range(3):
         ours.update({"w": parameter}, {"w": gradient}, np.float64(0.1))
         theirs.update({"w": moved}, {"w": foreign.asarray(gradient)}, np.float64(0.1))
     assert_same(moved, parameter)
     assert_all_float32()
+
+
+def test_a_gpu_takes_its_arrays_whole(foreign):
+    x = np.zeros(100_000)
+    assert len(NUMPY.blocks(x)) > 1
+    assert ops_of(foreign.asarray(x)).blocks(foreign.asarray(x)) == [...]
+
+
+def test_classes_are_counted_with_the_foreign_module(foreign):
+    logits = arrays((5, 3))[0]
+    numbers = np.array([0, 2, 1, 1, 0])
+    value, gradient = nn.sparse_cross_entropy(logits, numbers)
+    moved = foreign.asarray(logits), foreign.asarray(numbers)
+    same, foreign_gradient = nn.sparse_cross_entropy(*moved)
+    assert same == value
+    assert_same(foreign_gradient, gradient)
+    assert nn.accuracy(*moved) == nn.accuracy(logits, numbers)
+
+
+# Devices.
+
+
+def test_cpu_is_numpy():
+    assert ops_for("cpu") is NUMPY
+
+
+def test_other_devices_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"'tpu'.*cpu, cuda"):
+        ops_for("tpu")
+
+
+def test_cuda_without_cupy_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # what an import of a missing module meets
+    with pytest.raises(DeviceError, match=r"aezip\[cuda\]"):
+        ops_for("cuda")
+
+
+def cupy_or_skip():
+    try:
+        return ops_for("cuda")
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_and_activations_compute_on_a_gpu(name):
+    ops = cupy_or_skip()
+    layer, *shapes = LAYERS[name]
+    arguments = arrays(*shapes)
+    expected, expected_backprop = layer(*arguments)
+    y, backprop = layer(*map(ops.asarray, arguments))
+    assert isinstance(y, ops.xp.ndarray)
+    np.testing.assert_allclose(ops.to_host(y), expected, rtol=1e-4, atol=1e-5)
+    (dy,) = arrays(expected.shape)
+    gradients = as_tuple(backprop(ops.asarray(dy)))
+    for gradient, same in zip(gradients, as_tuple(expected_backprop(dy)), strict=True):
+        np.testing.assert_allclose(ops.to_host(gradient), same, rtol=1e-4, atol=1e-5)

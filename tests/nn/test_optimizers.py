@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aezip.nn import Adam
+from aezip.nn import SGD, Adam, RMSprop
+from aezip.nn.optimizers import OPTIMIZERS
 
 SHAPES = {"w": (4, 3), "b": (3,), "kernel": (2, 2, 1, 3)}
 
@@ -13,22 +14,38 @@ def start(dtype=np.float64):
     return {name: rng.normal(size=shape).astype(dtype) for name, shape in SHAPES.items()}
 
 
+def torch_adam(torch, groups, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    return torch.optim.Adam(groups, betas=(beta1, beta2), eps=epsilon)
+
+
+def torch_rmsprop(torch, groups, rho=0.9, epsilon=1e-8):
+    return torch.optim.RMSprop(groups, alpha=rho, eps=epsilon)
+
+
+def torch_sgd(torch, groups, momentum=0.0):
+    # Without a rate of its own it would ask for one.
+    return torch.optim.SGD(groups, lr=1.0, momentum=momentum)
+
+
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"beta1": 0.7, "beta2": 0.9, "epsilon": 1e-3}],
-    ids=["defaults", "others"],
+    ("kind", "torchs", "settings"),
+    [
+        (Adam, torch_adam, {}),
+        (Adam, torch_adam, {"beta1": 0.7, "beta2": 0.9, "epsilon": 1e-3}),
+        (RMSprop, torch_rmsprop, {}),
+        (RMSprop, torch_rmsprop, {"rho": 0.99, "epsilon": 1e-2}),
+        (SGD, torch_sgd, {}),
+        (SGD, torch_sgd, {"momentum": 0.9}),
+    ],
 )
-def test_100_steps_are_pytorchs(settings):
+def test_100_steps_are_pytorchs(kind, torchs, settings):
     torch = pytest.importorskip("torch")
     rates = {"w": 0.01, "b": 0.1, "kernel": 0.003}
     parameters = start()
     tensors = {name: torch.tensor(p) for name, p in parameters.items()}
-    reference = torch.optim.Adam(
-        [{"params": [tensors[name]], "lr": rate} for name, rate in rates.items()],
-        betas=(settings.get("beta1", 0.9), settings.get("beta2", 0.999)),
-        eps=settings.get("epsilon", 1e-8),
-    )
-    adam = Adam(**settings)
+    groups = [{"params": [tensors[name]], "lr": rate} for name, rate in rates.items()]
+    reference = torchs(torch, groups, **settings)
+    optimizer = kind(**settings)
     rng = np.random.default_rng(1)
     for step in range(100):
         # Noisy, of scales from 1e-6 to 1e3, and not once the same.
@@ -40,10 +57,10 @@ def test_100_steps_are_pytorchs(settings):
             gradients["b"] = np.zeros(SHAPES["b"])
         for name, tensor in tensors.items():
             tensor.grad = torch.tensor(gradients[name])
-        adam.update(parameters, gradients, rates)
+        optimizer.update(parameters, gradients, rates)
         reference.step()
         for name, tensor in tensors.items():
-            np.testing.assert_allclose(parameters[name], tensor.numpy(), rtol=0, atol=1e-9)
+            np.testing.assert_allclose(parameters[name], tensor.numpy(), rtol=1e-11, atol=1e-9)
     for name, before in start().items():
         assert abs(parameters[name] - before).max() > 0.01
 
@@ -73,24 +90,56 @@ def test_parameters_without_a_gradient_stay_and_do_not_age():
 
 
 @pytest.mark.parametrize("rate", [0.1, np.float64(0.1)])
-def test_changes_parameters_in_place_and_keeps_float32(rate):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_changes_parameters_in_place_and_keeps_float32(name, rate):
     parameters = start(np.float32)
     same = dict(parameters)
     gradients = {name: np.ones_like(p) for name, p in parameters.items()}
-    adam = Adam()
+    optimizer = OPTIMIZERS[name]()
     for _ in range(3):
-        adam.update(parameters, gradients, rate)
+        optimizer.update(parameters, gradients, rate)
+    # Of gradients of one: rates times the sum of what the three steps make of them.
+    momenta = 1 + 1.9 + 2.71
+    roots = sum((1 - 0.9**n) ** -0.5 for n in (1, 2, 3))
+    moved = {"sgd": 0.3, "momentum": 0.1 * momenta, "rmsprop": 0.1 * roots, "adam": 0.3}[name]
     for name, before in start(np.float32).items():
         assert parameters[name] is same[name]
         assert parameters[name].dtype == np.float32
-        np.testing.assert_allclose(before - parameters[name], 0.3, rtol=1e-4)
+        np.testing.assert_allclose(before - parameters[name], moved, rtol=1e-4)
         np.testing.assert_array_equal(gradients[name], 1)
 
 
-def test_zero_gradients_from_the_start_do_no_harm():
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("shape", [(100_001,), (300, 257), (2, 70_000), ()])
+def test_large_parameters_move_as_small_ones_do(name, shape):
+    # They are taken in blocks.
+    rng = np.random.default_rng(0)
+    parameter, large, small = rng.normal(size=shape), OPTIMIZERS[name](), OPTIMIZERS[name]()
+    parameter = np.asarray(parameter)
+    part = np.array([parameter.flat[0], parameter.flat[-1]])
+    for _ in range(3):
+        gradient = np.asarray(rng.normal(size=shape))
+        large.update({"p": parameter}, {"p": gradient}, 0.01)
+        small.update({"p": part}, {"p": np.array([gradient.flat[0], gradient.flat[-1]])}, 0.01)
+    np.testing.assert_array_equal([parameter.flat[0], parameter.flat[-1]], part)
+
+
+def test_parameters_that_are_views_move():
+    # Of arrays that do not lie in one piece a flat view cannot be had.
+    whole = np.zeros((400, 300, 2))
+    view = whole[::2, :, 0].T
+    Adam().update({"p": view}, {"p": np.ones(view.shape)}, 0.1)
+    np.testing.assert_allclose(whole[::2, :, 0], -0.1)
+    np.testing.assert_array_equal(whole[1::2], 0)
+    np.testing.assert_array_equal(whole[..., 1], 0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_zero_gradients_from_the_start_do_no_harm(name):
     parameters = start(np.float32)
+    gradients = {name: np.zeros_like(p) for name, p in parameters.items()}
     with np.errstate(all="raise"):
-        Adam().update(parameters, {name: np.zeros_like(p) for name, p in parameters.items()}, 0.1)
+        OPTIMIZERS[name]().update(parameters, gradients, 0.1)
     for name, before in start(np.float32).items():
         np.testing.assert_array_equal(parameters[name], before)
 
@@ -98,5 +147,5 @@ def test_zero_gradients_from_the_start_do_no_harm():
 @pytest.mark.parametrize("shape", [(1,), (4, 3)])
 def test_shapes_that_differ_are_named(shape):
     with pytest.raises(ValueError) as error:
-        Adam().update({"b": np.zeros(3)}, {"b": np.zeros(shape)}, 0.1)
+        SGD().update({"b": np.zeros(3)}, {"b": np.zeros(shape)}, 0.1)
     assert "(3,)" in str(error.value) and str(shape) in str(error.value)

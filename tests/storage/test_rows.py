@@ -515,6 +515,28 @@ def test_there_is_no_such_row(path):
         RowFile(written(path, ROWS[:1])).row(1, DEFAULTS)
 
 
+@pytest.mark.parametrize("style", [{}, {"quoting": csv.QUOTE_ALL, "delimiter": ";"}])
+def test_heads_say_what_rows_say_and_their_bytes(path, style):
+    written(path)
+    if style:
+        save(path, table(path), **style)
+    lines = path.read_bytes().splitlines(keepends=True)[1:]
+    heads = RowFile(path).heads(DEFAULTS)
+    for row, head, line in zip(ROWS, heads, lines, strict=True):
+        assert head[:5] == (row.name, row.width, row.height, row.mode, row.quality)
+        assert head.size == len(line)
+
+
+def test_a_damaged_head_hides_no_other(path):
+    written(path)
+    cells = table(path)
+    cells[2][1] = "wide"
+    save(path, cells)
+    heads = RowFile(path).heads(DEFAULTS)
+    assert isinstance(heads[1], ArchiveError) and "row 1" in str(heads[1])
+    assert [head[0] for head in heads[2:]] == [row.name for row in ROWS[2:]]
+
+
 @pytest.mark.parametrize("indexed", [False, True])
 def test_a_file_changed_while_it_is_open(path, indexed):
     file = RowFile(written(path))

@@ -1,0 +1,331 @@
+"""What a folder of images takes as aezip and in the formats people would use instead, at equal
+quality: rate-distortion curves of all of them over the same images."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from aezip import images as pictures
+from aezip import metrics, peers
+from aezip.archive import Archive
+from aezip.compressing import compress
+from aezip.errors import ArchiveError, ImageError, ModelError
+from aezip.fitting import default_model, load_model
+from aezip.storage.files import one_line, reason, replacing
+
+OWN = "aezip"
+QUALITIES = {"pyramid": (15, 25, 37, 50, 63, 75, 84, 90), "dense": (30, 40, 50, 60, 70)}
+"""Of aezip; those of a dense model are around the one that it was made for."""
+
+PEER_QUALITIES = {
+    "JPEG": (10, 20, 35, 50, 65, 80, 88, 93, 96),
+    "WebP": (1, 5, 20, 40, 60, 75, 85, 92, 96),
+    "AVIF": (10, 20, 30, 40, 50, 60, 70, 80),
+    "JPEG XL": (10, 20, 35, 50, 70, 80, 88, 94),
+}
+SAMPLE = 200
+"""Images measured, unless told otherwise."""
+
+SAMPLE_PIXELS = 12_000_000
+
+
+class Point(NamedTuple):
+    """A whole collection at one quality of a codec: bytes, and mean PSNR in dB."""
+
+    quality: int
+    size: float
+    psnr: float
+
+
+@dataclass
+class Bench:
+    """curves: points by codec, aezip's first. measured: of the images; where it is fewer than
+    all, all bytes but the decoder's are extrapolated. missing: codecs left out, and why."""
+
+    images: int
+    pixels: float  # of all images
+    measured: int
+    default: Point  # of aezip, nearest to the quality its model was made for
+    curves: dict[str, list[Point]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def levels(self) -> list[float]:
+        """PSNRs to compare at: that of aezip by default, and one on either side of it."""
+        own = sorted(x.psnr for x in self.curves[OWN])
+        middle = self.default.psnr
+        return [(own[0] + middle) / 2, middle, (middle + own[-1]) / 2]
+
+    def size_at(self, codec: str, db: float) -> float | None:
+        """Bytes of a codec at a PSNR, from its curve; None beyond its ends."""
+        # Of two qualities that come to one PSNR the one of fewer bytes counts.
+        fewest: dict[float, float] = {}
+        for point in self.curves[codec]:
+            fewest[point.psnr] = min(point.size, fewest.get(point.psnr, np.inf))
+        reached = np.array(sorted(fewest))
+        if not reached[0] <= db <= reached[-1]:
+            return None
+        if len(reached) == 1:
+            return float(fewest[db])
+        sizes = np.log([fewest[x] for x in reached.tolist()])
+        return float(np.exp(metrics.pchip(reached, sizes, np.array([db]))[0]))
+
+    def bd_rate(
+        self, codec: str, low: float | None = None, high: float | None = None
+    ) -> tuple[float, float, float] | None:
+        """How much more aezip takes than another codec, in percent, and the PSNRs it is averaged
+        over: those that both curves reach, within low and high. None where there are none."""
+        own, other = self.curves[OWN], self.curves[codec]
+        bottom = max(min(x.psnr for x in own), min(x.psnr for x in other), low or 0)
+        top = min(max(x.psnr for x in own), max(x.psnr for x in other), high or np.inf)
+        if bottom >= top:
+            return None
+        _, rate_a, db_a = zip(*other, strict=True)
+        _, rate_b, db_b = zip(*own, strict=True)
+        try:
+            return metrics.bd_rate(rate_a, db_a, rate_b, db_b, bottom, top), bottom, top
+        except ValueError:  # two qualities that come to the same
+            return None
+
+    def bits_per_pixel(self) -> dict[str, list[tuple[float, float]]]:
+        """Each curve as (bits per pixel, dB)."""
+        return {
+            name: [(8 * point.size / self.pixels, point.psnr) for point in points]
+            for name, points in self.curves.items()
+        }
+
+    def write_csv(self, path: str | os.PathLike[str]) -> None:
+        """All points as a CSV. Raises ArchiveError where it cannot be written."""
+        try:
+            with replacing(path, sync=False) as temporary, open(temporary, "w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["codec", "quality", "bytes", "bits per pixel", "PSNR"])
+                for name, points in self.curves.items():
+                    for quality, size, db in points:
+                        bpp = 8 * size / self.pixels
+                        writer.writerow([name, quality, round(size), f"{bpp:.4f}", f"{db:.3f}"])
+        except OSError as error:
+            raise ArchiveError(f"{one_line(path)} cannot be written: {reason(error)}") from error
+
+
+def bench(
+    folder: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
+    *,
+    most: int = SAMPLE,
+    most_pixels: int = SAMPLE_PIXELS,
+    keep: str | os.PathLike[str] | None = None,
+    jobs: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Bench:
+    """Compress a folder at several qualities, with a fitted model and in other formats, and decode.
+
+    model: by default `models/<folder name>.h5`. most, most_pixels: of larger collections a sample
+    is measured, spread evenly over it. keep: a folder for the archives, which are otherwise
+    removed. Every byte of aezip counted is that of a file on disk, the decoder's among them, and
+    every PSNR that of an image read from there. progress: called with (codec, steps done, steps in
+    all).
+
+    Raises ImageError, ModelError or ArchiveError where nothing can be compared.
+    """
+    path = default_model(folder) if model is None else Path(model)
+    found = pictures.find(folder)
+    if not path.exists():
+        raise ModelError(
+            f"{one_line(path)}: there is no such model; run aezip fit {one_line(folder)} first"
+        )
+    autoencoder, _ = load_model(path)
+    names, originals, failed = _read(Path(folder), found.names, most, most_pixels)
+    pixels = sum(x.width * x.height for x in originals)
+    whole = len(names) == len(found.names) - len(failed)
+    factor = 1.0 if whole else len(found.names) / len(names)
+    codecs = [name for name in peers.PEERS | peers.SLOW_PEERS if peers.is_available(name)]
+    wanted = autoencoder.config["quality"]
+    qualities = sorted({*QUALITIES[autoencoder.arch], wanted})
+    total = len(qualities) + sum(len(PEER_QUALITIES[name]) for name in codecs)
+    done = 0
+
+    def advance(codec: str) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(codec, done, total)
+
+    points = []
+    with _sample(Path(folder), names, whole and not failed) as source, _work(keep) as work:
+        for quality in qualities:
+            point, missed = _own_point(source, path, work, originals, quality, jobs, factor)
+            points.append(point)
+            failed += [x for x in missed if x not in failed]
+            advance(OWN)
+    result = Bench(
+        images=len(found.names) if not whole else len(names),
+        pixels=pixels * factor,
+        measured=len(names),
+        default=points[qualities.index(wanted)],
+        curves={OWN: points},
+        skipped=found.skipped,
+        failed=failed,
+    )
+    for name in peers.PEERS | peers.SLOW_PEERS:
+        if name not in codecs:
+            result.missing[name] = (
+                "pip install pillow-jxl-plugin" if name == "JPEG XL" else "not in this Pillow"
+            )
+            continue
+        peer = (peers.PEERS | peers.SLOW_PEERS)[name]
+        if not all(peers.holds(peer, image) for image in originals):
+            result.missing[name] = "it cannot hold these images"
+            for _ in PEER_QUALITIES[name]:
+                advance(name)
+            continue
+        result.curves[name] = []
+        for point in _peer_points(peer, name, originals, jobs, factor):
+            result.curves[name].append(point)
+            advance(name)
+    return result
+
+
+def _read(
+    folder: Path, names: Sequence[str], most: int, most_pixels: int
+) -> tuple[list[str], list[Image.Image], list[tuple[str, str]]]:
+    """A sample spread evenly over the names: (names, images, what could not be read)."""
+    order = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+    # In an order in which every beginning is spread over all, as the pixels are not known yet.
+    order = order[np.argsort([int(f"{i:020b}"[::-1], 2) for i in range(len(order))])]
+    kept: dict[int, Image.Image] = {}
+    failed, pixels = [], 0
+    for number in order.tolist():
+        try:
+            image = pictures.read(folder / names[number])
+        except ImageError as error:
+            failed.append((names[number], str(error)))
+            continue
+        if kept and pixels + image.width * image.height > most_pixels:
+            break
+        kept[number] = image
+        pixels += image.width * image.height
+    if not kept:
+        raise ImageError(f"none of the images of {one_line(folder)} can be read: {failed[0][1]}")
+    numbers = sorted(kept)
+    return [names[i] for i in numbers], [kept[i] for i in numbers], failed
+
+
+@contextmanager
+def _sample(folder: Path, names: Sequence[str], whole: bool) -> Iterator[Path]:
+    """A folder with these files alone: that of all, or a copy."""
+    if whole:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="aezip-") as temporary:
+        for name in names:
+            place = Path(temporary, folder.name or "images", name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, place)
+        yield Path(temporary, folder.name or "images")
+
+
+@contextmanager
+def _work(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="aezip-") as temporary:
+            yield Path(temporary)
+    else:
+        yield Path(keep)
+
+
+def _own_point(
+    folder: Path,
+    model: Path,
+    work: Path,
+    originals: Sequence[Image.Image],
+    quality: int,
+    jobs: int,
+    factor: float,
+) -> tuple[Point, list[tuple[str, str]]]:
+    target = work / f"q{quality}.csv"
+    # A curve of one quality after the other, and not of what was coded finer to keep a promise.
+    report = compress(
+        folder, target, model, quality=quality, min_psnr=0, jobs=jobs, compare=False
+    )
+    if report.images != len(originals):
+        raise ImageError(f"only {report.images} of {len(originals)} images: {report.failed[0][1]}")
+    archive = Archive(target)
+    db = [
+        min(metrics.psnr(pictures.to_array(a), pictures.to_array(b)), metrics.EXACT_DB)
+        for a, b in zip(originals, archive, strict=True)
+    ]
+    size = os.path.getsize(target) * factor + os.path.getsize(archive.decoder_path)
+    return Point(quality, size, float(np.mean(db))), report.failed
+
+
+def _peer_points(
+    peer: peers.Peer, name: str, originals: Sequence[Image.Image], jobs: int, factor: float
+) -> Iterator[Point]:
+    with peers.room_for(originals), ThreadPoolExecutor(max(1, jobs)) as pool:
+        for quality in PEER_QUALITIES[name]:
+            found = list(pool.map(partial(peers.measure, peer, quality=quality), originals))
+            size = factor * sum(x[0] for x in found)
+            yield Point(quality, size, float(np.mean([x[1] for x in found])))
+
+
+def table(result: Bench, levels: Sequence[float], low: float | None = None,
+          high: float | None = None) -> str:  # fmt: skip
+    """Bytes of each codec at some PSNRs, and what aezip takes more or less than it: there, and on
+    average over low to high dB or what the curves reach of that."""
+    lines = [
+        f"{'':10}" + "".join(f"{f'{db:.1f} dB':>22}" for db in levels) + f"{'on average':>14}"
+    ]
+    for name in result.curves:
+        line = f"{name:10}"
+        for db in levels:
+            size, own = result.size_at(name, db), result.size_at(OWN, db)
+            if size is None:
+                line += f"{'-':>14}{'':8}"
+            else:
+                more = f"{100 * (own / size - 1):+.0f} %" if own and name != OWN else ""
+                line += f"{size:14,.0f}{more:>8}"
+        average = result.bd_rate(name, low, high) if name != OWN else None
+        if average is not None:
+            line += f"{average[0]:+12.1f} %"
+            if low is not None and (average[1] > low or average[2] < (high or 0)):
+                line += f"  (over {average[1]:.1f} to {average[2]:.1f} dB)"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def summary(result: Bench) -> Mapping[str, object]:
+    """What JSON can hold of a bench."""
+    return {
+        "images": result.images,
+        "measured": result.measured,
+        "pixels": round(result.pixels),
+        "curves": {
+            name: [{"quality": q, "bytes": round(size), "psnr": db} for q, size, db in points]
+            for name, points in result.curves.items()
+        },
+        "at": [
+            {"psnr": db, "bytes": {name: result.size_at(name, db) for name in result.curves}}
+            for db in result.levels()
+        ],
+        "aezip_against_percent": {
+            name: average[0]
+            for name in result.curves
+            if name != OWN and (average := result.bd_rate(name)) is not None
+        },
+        "missing": result.missing,
+    }
