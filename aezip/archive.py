@@ -5,25 +5,30 @@ The decoder lies beside the CSV under the same name with `.h5`. The two are all 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePath, PurePosixPath
-from typing import overload
+from math import prod
+from pathlib import Path
+from typing import Any, overload
 
 from PIL import Image
 
 from aezip import images as pictures
+from aezip import lossless
 from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
-from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
-from aezip.storage.files import one_line, reason
-from aezip.storage.hdf5 import read_decoder
-from aezip.storage.rows import MODES, Head, Row, RowFile
-
-MAX_PIXELS = 178_956_970
-"""A row that claims more is refused: what Pillow refuses to open, too."""
+from aezip.errors import ArchiveError, ModelError
+from aezip.storage.files import one_line
+from aezip.storage.hdf5 import canonical, read_decoder, read_profiles
+from aezip.storage.limits import limit
+from aezip.storage.row import Head, expanded
+from aezip.storage.rows import EXACT, MODES, Row, RowFile
+from aezip.storage.secrecy import ENCRYPTED, TAG, Cipher, passphrase_for, unlock
 
 
 def decoder_path(csv: str | os.PathLike[str]) -> Path:
@@ -42,12 +47,26 @@ class Archive(Sequence[Image.Image]):
     Opening reads the decoder and where each row begins, nothing more.
     """
 
-    def __init__(self, csv: str | os.PathLike[str]) -> None:
-        """Raises ArchiveError or ModelError where one of the two files is not what it should be."""
+    def __init__(self, csv: str | os.PathLike[str], passphrase: str | None = None) -> None:
+        """passphrase: of an encrypted archive; by default that in AEZIP_PASSPHRASE.
+
+        Raises ArchiveError or ModelError where one of the two files is not what it should be.
+        """
         self.path = Path(csv)
         self.decoder_path = decoder_path(csv)
         self._file = RowFile(csv)
-        self._decoder, self._defaults = _read_decoder(self.decoder_path, self._file.decoder_id, csv)
+        if not self.decoder_path.exists():
+            raise ModelError(
+                f"{one_line(self.decoder_path)}, the decoder of {one_line(csv)}, is missing: keep "
+                "the two together"
+            )
+        self._opened = load_decoder(self.decoder_path, self._file.decoder_id, passphrase)
+        if self._opened.identity != self._file.decoder_id:
+            raise ModelError(
+                f"{one_line(self.decoder_path)} is not the decoder that {one_line(csv)} was "
+                "written with"
+            )
+        self._file.cipher = self.cipher
         self._rows = range(len(self._file))
 
     def __len__(self) -> int:
@@ -78,13 +97,44 @@ class Archive(Sequence[Image.Image]):
 
     def heads(self) -> list[Head | ArchiveError]:
         """What the CSV says of each row, unchecked, and the bytes that it takes there."""
-        every = self._file.heads(self._defaults)
+        every = self._file.heads(self.defaults)
         return [every[i] for i in self._rows]
 
     @property
     def decoder(self) -> Autoencoder:
         """What rebuilds the images."""
-        return self._decoder
+        return self._opened.decoder
+
+    @property
+    def promise(self) -> float:
+        """The PSNR in dB that each image had at least when it was compressed."""
+        return self._opened.promise
+
+    @property
+    def decoder_id(self) -> str:
+        """Content id of the decoder."""
+        return self._opened.identity
+
+    @property
+    def defaults(self) -> Mapping[str, str]:
+        """What blank cells of the CSV mean."""
+        return self._opened.defaults
+
+    @property
+    def cipher(self) -> Cipher | None:
+        """Of an encrypted archive."""
+        return self._opened.cipher
+
+    @property
+    def missing(self) -> str:
+        """One line where there are fewer rows than were written, or more; empty where not."""
+        return self._file.missing()
+
+    @property
+    def disordered(self) -> str:
+        """One line where whole rows are not those that were written, or in another order; empty
+        where they are. Reads all of the file."""
+        return self._file.disordered()
 
     def __contains__(self, name: object) -> bool:
         """Whether a row has this name."""
@@ -104,19 +154,31 @@ class Archive(Sequence[Image.Image]):
                 len(self), f"{len(self)} rows, numbered from 0 to {len(self) - 1}"
             )
             raise IndexError(f"{one_line(self.path)} has {has}; there is no row {key}") from None
-        return self._file.row(number, self._defaults)
+        return self._file.row(number, self.defaults)
 
     def decode(self, row: Row) -> Image.Image:
-        """The image of a row of this archive. Raises ArchiveError for damaged latents."""
+        """The image of a row of this archive, its colour profile and EXIF in its `info` as Pillow
+        has them. Raises ArchiveError for damaged latents."""
         with self._decoding(row) as shape:
-            pixels = self._decoder.decode([row.latents], shape, row.quality)[0]
-        return pictures.from_array(pixels)
+            if row.quality == EXACT:
+                pixels = lossless.decode(row.latents, shape)
+            else:
+                pixels = self.decoder.decode([row.latents], shape, row.quality)[0]
+            image = pictures.from_array(pixels)
+            if row.profile:
+                image.info["icc_profile"] = self._profile(row.profile)
+            if row.exif:
+                image.info["exif"] = pictures.EXIF_START + expanded(row.exif)
+        return image
 
     def thumbnail(self, row: Row, side: int) -> Image.Image:
         """The image of a row with its longer side brought down to `side` pixels; it is decoded no
         further than that takes. Raises as `decode` does."""
         with self._decoding(row) as shape:
-            pixels = self._decoder.preview(row.latents, shape, row.quality, side)
+            if row.quality == EXACT:
+                pixels = lossless.decode(row.latents, shape)
+            else:
+                pixels = self.decoder.preview(row.latents, shape, row.quality, side)
         image = pictures.from_array(pixels)
         scale = min(side, max(image.size)) / max(row.width, row.height)
         size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
@@ -126,13 +188,34 @@ class Archive(Sequence[Image.Image]):
     def _decoding(self, row: Row) -> Iterator[tuple[int, int, int]]:
         """The shape to decode; what goes wrong then is an ArchiveError that names the row."""
         try:
-            if row.width * row.height > MAX_PIXELS:
-                raise ArchiveError(f"it claims more than {MAX_PIXELS} pixels")
-            check_quality(row.quality)
+            most = limit("MAX_PIXELS")
+            if row.width * row.height > most:
+                raise ArchiveError(f"it claims more than {most} pixels")
+            if row.quality != EXACT:
+                check_quality(row.quality)
             yield row.height, row.width, MODES.index(row.mode) + 1
         except (ArchiveError, ModelError) as error:
             shown = f"{one_line(self.path)}: {one_line(row.name)}"
             raise ArchiveError(f"{shown} cannot be decoded: {error}") from error
+
+    def _profile(self, identity: str) -> bytes:
+        found = self._profiles.get(identity)
+        if found is None:
+            where = one_line(self.decoder_path)
+            raise ArchiveError(f"its colour profile is not in {where}, or is damaged there")
+        return found
+
+    @cached_property
+    def _profiles(self) -> dict[str, bytes]:
+        """All that are whole, by their ids."""
+        found = {}
+        stored = read_profiles(self.decoder_path, self._file.decoder_id)
+        for identity, data in stored.items():
+            with suppress(ArchiveError):
+                profile = open_profile(identity, data, self.cipher)
+                if profile_id(profile) == identity:
+                    found[identity] = profile
+        return found
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -146,99 +229,94 @@ class Archive(Sequence[Image.Image]):
             return readable
 
 
-def _read_decoder(
-    path: Path, wanted: str, csv: str | os.PathLike[str]
-) -> tuple[Autoencoder, Mapping[str, str]]:
-    if not path.exists():
-        raise ModelError(
-            f"{one_line(path)}, the decoder of {one_line(csv)}, is missing: keep the two together"
-        )
-    decoder, defaults, identity = load_decoder(path)
-    if identity != wanted:
-        raise ModelError(
-            f"{one_line(path)} is not the decoder that {one_line(csv)} was written with"
-        )
-    return decoder, defaults
+# --- the decoder's file -------------------------------------------------------------------------
 
 
-def load_decoder(path: str | os.PathLike[str]) -> tuple[Autoencoder, Mapping[str, str], str]:
-    """(autoencoder, what blank cells of its archive mean, content id). Raises ModelError."""
-    header, parameters, identity = read_decoder(path)
+@dataclass(frozen=True)
+class OpenedDecoder:
+    """What an archive's HDF5 file holds.
+
+    defaults: what blank cells mean. identity: content id. promise: PSNR in dB that each image has
+    at least. cipher: of an encrypted archive.
+    """
+
+    decoder: Autoencoder
+    defaults: Mapping[str, str]
+    identity: str
+    promise: float
+    cipher: Cipher | None
+
+
+def load_decoder(
+    path: str | os.PathLike[str], wanted: str | None = None, passphrase: str | None = None
+) -> OpenedDecoder:
+    """The decoder of an archive. wanted: its content id, where the file may hold another besides.
+
+    Raises ModelError.
+    """
+    shown = one_line(path)
+    header, parameters, identity = read_decoder(path, wanted)
+    cipher = None
+    if header.get("arch") == ENCRYPTED:
+        asked = passphrase_for(shown) if passphrase is None else passphrase
+        cipher = unlock(header, asked, shown)
+        try:
+            header, parameters = _opened(cipher, parameters)
+        except ArchiveError as error:
+            raise ModelError(f"{shown}: {error}") from error
     kind = ARCHITECTURES.get(str(header.get("arch")))
     if kind is None:
-        raise ModelError(f"{one_line(path)} is of an architecture that this aezip does not know")
-    config, defaults = header.get("config"), header.get("defaults")
+        raise ModelError(f"{shown} is of an architecture that this aezip does not know")
+    config, defaults, promise = (header.get(k) for k in ("config", "defaults", "promise"))
     if not isinstance(config, dict) or not isinstance(defaults, dict):
-        raise ModelError(f"{one_line(path)} is damaged: its header is incomplete")
+        raise ModelError(f"{shown} is damaged: its header is incomplete")
+    if not isinstance(promise, int | float):
+        promise = 0.0
     try:
+        count = sum(prod(shape) for shape in kind.shapes(config).values())
+        most = limit("MAX_PARAMETERS_PER_BYTE") * (len(parameters) + 16)
+        if count > min(most, limit("MAX_PARAMETERS")):
+            raise ModelError("the decoder is damaged: it claims too many parameters")
         decoder = kind.unpack(config, parameters)
     except ModelError as error:
-        raise ModelError(f"{one_line(path)}: {error}") from error
-    return decoder, {str(k): str(v) for k, v in defaults.items()}, identity
+        raise ModelError(f"{shown}: {error}") from error
+    defaults = {str(k): str(v) for k, v in defaults.items()}
+    return OpenedDecoder(decoder, defaults, identity, float(promise), cipher)
 
 
-def extract(
-    archive: Archive,
-    folder: str | os.PathLike[str],
-    *,
-    force: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> list[tuple[str, str]]:
-    """Write each image of an archive into a folder as PNG, under its own name.
-
-    Returns (name, why not) for each image that was not written: damaged, already there (unless
-    `force`), or a name that leads out of the folder. Of names that differ in their extension
-    alone each keeps its own: a.jpg.png and a.tif.png. progress: called with the images done.
-    """
-    failed = []
-    for done, (name, error) in enumerate(_extract(archive, Path(folder), force), 1):
-        if error is not None:
-            failed.append((name, error))
-        if progress is not None:
-            progress(done)
-    return failed
+def sealed_decoder(
+    header: Mapping[str, Any], parameters: bytes, cipher: Cipher | None
+) -> tuple[Mapping[str, Any], bytes]:
+    """(header, parameters) as they go into the file: hidden, where there is a cipher."""
+    if cipher is None:
+        return header, parameters
+    return cipher.header, b"".join(cipher.seal(canonical(header) + b"\0" + parameters, "decoder"))
 
 
-def _extract(archive: Archive, root: Path, force: bool) -> Iterator[tuple[str, str | None]]:
-    names: list[str] = []
-    rows: list[int] = []
-    for number in range(len(archive)):
-        try:
-            names.append(archive.row(number).name)
-            rows.append(number)
-        except ArchiveError as error:
-            yield f"row {number}", str(error)
-    plain = [_without_extension(name) for name in names]
-    # A name is also taken where another has it before its extension: a.jpg of a.jpg.png.
-    count = Counter([*plain, *set(names)])
-    for number, name, stem in zip(rows, names, plain, strict=True):
-        try:
-            path = root / _inside(f"{stem if count[stem] == 1 else name}.png")
-            if os.path.lexists(path) and not force:
-                raise ImageError(f"{one_line(path)} is there already (--force overwrites it)")
-            if not path.resolve().is_relative_to(root.resolve()):  # by a link that is there
-                raise ImageError(f"{one_line(name)} would be written outside of {one_line(root)}")
-            image = archive[number]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pictures.write(image, path)
-        except AezipError as error:
-            yield name, str(error)
-        except OSError as error:
-            yield name, f"{one_line(name)} cannot be written: {reason(error)}"
-        except ValueError:  # a zero byte, or what else no path can hold
-            yield name, f"{one_line(name)} cannot be written: no file can have this name"
-        else:
-            yield name, None
+def _opened(cipher: Cipher, data: bytes) -> tuple[dict[str, Any], bytes]:
+    text, _, parameters = cipher.open(data[:TAG], data[TAG:], "decoder").partition(b"\0")
+    try:
+        header = json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise ArchiveError("it does not describe a decoder")
+    return header, parameters
 
 
-def _without_extension(name: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.name else name
+def profile_id(profile: bytes) -> str:
+    """8 hexadecimal digits that name an ICC profile by its content."""
+    return hashlib.sha256(profile).hexdigest()[:8]
 
 
-def _inside(name: str) -> PurePosixPath:
-    """`name`, if it stays below the folder that it is joined to."""
-    path, here = PurePosixPath(name), PurePath(name)
-    if path.is_absolute() or here.drive or here.root or ".." in {*path.parts, *here.parts}:
-        raise ImageError(f"{one_line(name)} would be written outside of the folder")
-    return path
+def sealed_profile(profile: bytes, cipher: Cipher | None) -> bytes:
+    """An ICC profile as it goes into the file."""
+    data = zlib.compress(profile, 9)
+    return data if cipher is None else b"".join(cipher.seal(data, f"profile {profile_id(profile)}"))
+
+
+def open_profile(identity: str, data: bytes, cipher: Cipher | None) -> bytes:
+    """The ICC profile of `sealed_profile`. Raises ArchiveError where it is damaged."""
+    if cipher is not None:
+        data = cipher.open(data[:TAG], data[TAG:], f"profile {identity}")
+    return expanded(data)

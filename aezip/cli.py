@@ -6,7 +6,6 @@ that was done for the other images is kept, and the status is still 1.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import sys
@@ -17,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import aezip
-from aezip import cli_show, console, display, images
+from aezip import cli_keep, cli_show, console, display, images
 from aezip.archive import load_decoder
 from aezip.autoencoders import ARCHITECTURES, Autoencoder
 from aezip.entropy import parameters as coded
 from aezip.errors import AezipError, ArchiveError
 from aezip.nn import DEVICES
 from aezip.options import processors, row_range
+from aezip.storage import secrecy
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
+from aezip.storage.row import EXACT
 
 if TYPE_CHECKING:  # looking at an image should not wait for what fits and compresses
     from aezip.compressing import Report
@@ -39,14 +40,19 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
         except AezipError as error:
             raise _OneLineError(str(error)) from error
+        except BrokenPipeError:  # `aezip list | head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
         except MemoryError as error:
             raise _OneLineError("there is not enough memory for this") from error
         except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
             where = f"{one_line(error.filename)}: " if error.filename else ""
             raise _OneLineError(where + reason(error)) from error
 
@@ -88,6 +94,7 @@ def main(context: click.Context) -> None:
 
     out.csv and out.h5 together are the whole archive.
     """
+    secrecy.ask = cli_keep.ask if sys.stdin is not None and sys.stdin.isatty() else None
     if context.invoked_subcommand is None:
         click.echo(_FIRST)
 
@@ -190,7 +197,7 @@ def fit(
         "failed": console.failures(result.failed),
     }
     console.result(_fitted(result), data)
-    _mention_skipped(result.skipped)
+    cli_keep.mention_skipped(result.skipped)
     if result.interrupted:
         console.say("interrupted; run the same command again to go on from here")
     sys.exit(1 if result.failed else 0)
@@ -217,6 +224,25 @@ def fit(
     help="Time spent on fewer bytes at the same quality.",
 )
 @click.option(
+    "--min-psnr",
+    metavar="DB",
+    type=click.FloatRange(0, 100),
+    help="What each image is promised: those below are coded finer or exactly. By default what any "
+    "image that the model serves exceeds: 19.7 at quality 50, 25.6 at 70; 0 for no promise.",
+)
+@click.option("--lossless", is_flag=True, help="Code all images exactly, pixel by pixel.")
+@click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
+@click.option("--encrypt", is_flag=True, help="Encrypt the archive with a passphrase.")
+@click.option("--force", is_flag=True, help="Replace an archive that is there.")
+@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
+@click.option(
+    "--delete-originals",
+    "delete",
+    is_flag=True,
+    help="Delete each file whose row, read back from the disk, decodes as well as was measured.",
+)
+@click.option("--yes", is_flag=True, help="Delete them without asking.")
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     help="Processes that work side by side; by default one per processor.",
@@ -228,9 +254,19 @@ def compress(
     model: Path | None,
     quality: int | None,
     effort: int,
+    min_psnr: float | None,
+    lossless: bool,
+    keep_metadata: bool,
+    encrypt: bool,
+    force: bool,
+    resume: bool,
+    delete: bool,
+    yes: bool,
     jobs: int | None,
 ) -> None:
     """Pack the images of FOLDER into OUT.csv, and their decoder into OUT.h5 beside it."""
+    cli_keep.check_coding(quality, lossless, delete, yes)
+    passphrase = cli_keep.new_passphrase() if encrypt else None
     with console.bar(unit=" images", desc="compressing", leave=False) as bar:
 
         def show(done: int, total: int) -> None:
@@ -246,20 +282,22 @@ def compress(
                 model,
                 quality=quality,
                 effort=effort,
+                min_psnr=min_psnr,
+                lossless=lossless,
+                keep_metadata=keep_metadata,
+                passphrase=passphrase,
+                force=force,
+                resume=resume,
                 jobs=jobs or processors(),
                 progress=show,
             )
         except KeyboardInterrupt:
-            raise _OneLineError(f"interrupted; {one_line(csv)} was not written") from None
+            raise _OneLineError(cli_keep.interrupted(csv)) from None
     console.warn(report.failed)
-    data = dataclasses.asdict(report) | {
-        "archive_bytes": report.archive_bytes,
-        "bits_per_pixel": report.bits_per_pixel,
-        "failed": console.failures(report.failed),
-    }
-    console.result(_table(report), data)
-    _mention_skipped(report.skipped)
-    sys.exit(1 if report.failed else 0)
+    console.result(_table(report), cli_keep.report_data(report))
+    cli_keep.mention_skipped(report.skipped)
+    stayed = cli_keep.delete_originals(csv, folder, report, yes) if delete else False
+    sys.exit(1 if report.failed or stayed else 0)
 
 
 @main.command()
@@ -313,6 +351,7 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
 def list_(csv: Path) -> None:
     """List the images of an archive: row, bytes of latents, size, mode, quality, name."""
     archive = aezip.open(csv)
+    missing = cli_keep.warn_of_missing(archive)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     console.say(
@@ -326,8 +365,9 @@ def list_(csv: Path) -> None:
             console.error(str(error))
             continue
         size = f"{row.width}x{row.height}"
+        quality = "max" if row.quality == EXACT else row.quality
         console.say(
-            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {row.quality:3}  "
+            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>3}  "
             f"{one_line(row.name)}"
         )
         if console.wants_json():
@@ -344,7 +384,7 @@ def list_(csv: Path) -> None:
             )
     if console.wants_json():
         console.result("", {"rows": rows, "failed": console.failures(failed)})
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or missing else 0)
 
 
 @main.command()
@@ -366,17 +406,26 @@ def info(file: Path, plot: Path | None) -> None:
     if plot is not None and not is_model:
         raise click.UsageError("--plot draws the training of a model (models/NAME.h5)")
     data: dict[str, Any]
+    missing = 0
     if is_csv:
         archive = aezip.open(file)
+        missing = cli_keep.warn_of_missing(archive)
         autoencoder = archive.decoder
         decoder = os.path.getsize(archive.decoder_path)
         lines = [
             console.heading(f"archive of {len(archive):,} images"),
             f"  {one_line(file)}: {size:,} bytes",
             f"  {one_line(archive.decoder_path)}: {decoder:,} bytes",
+            f"  each image at {archive.promise:.1f} dB or more" if archive.promise
+            else "  no promise of quality",
+            *(["  encrypted"] if archive.cipher else []),
             _architecture(autoencoder),
-        ]
-        data = {"kind": "archive", "images": len(archive), "bytes": size, "decoder_bytes": decoder}
+        ]  # fmt: skip
+        data = {
+            "kind": "archive", "images": len(archive), "bytes": size, "decoder_bytes": decoder,
+            "promise": archive.promise, "encrypted": archive.cipher is not None,
+            "missing": archive.missing,
+        }  # fmt: skip
     elif is_model:
         autoencoder, header = load_model(file)
         lines = [
@@ -399,13 +448,14 @@ def info(file: Path, plot: Path | None) -> None:
             lines.append(f"-> {one_line(plot)}")
             data["plot"] = plot
     else:
-        autoencoder, _, identity = load_decoder(file)
+        opened = load_decoder(file)
+        autoencoder = opened.decoder
         lines = [
-            console.heading(f"decoder {identity}"),
+            console.heading(f"decoder {opened.identity}"),
             f"  {one_line(file)}: {size:,} bytes",
             _architecture(autoencoder),
         ]
-        data = {"kind": "decoder", "bytes": size, "content_id": identity}
+        data = {"kind": "decoder", "bytes": size, "content_id": opened.identity}
     travelling = autoencoder.travelling().values()
     data |= {
         "architecture": autoencoder.arch,
@@ -414,6 +464,7 @@ def info(file: Path, plot: Path | None) -> None:
         "parameter_bytes": len(autoencoder.pack()),
     }
     console.result("\n".join(lines), data)
+    sys.exit(missing)
 
 
 @main.command()
@@ -425,6 +476,7 @@ def info(file: Path, plot: Path | None) -> None:
 def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
     """Write the images of an archive into FOLDER, as PNG files under their own names."""
     archive = aezip.open(csv)
+    missing = cli_keep.warn_of_missing(archive)
     if rows is not None:
         archive = archive[row_range(rows)]
         if not len(archive):
@@ -439,19 +491,13 @@ def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
         f"{written} images -> {one_line(folder)}",
         {"images": written, "folder": folder, "failed": console.failures(failed)},
     )
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or missing else 0)
 
 
-for command in cli_show.COMMANDS:
+for command in (*cli_keep.COMMANDS, *cli_show.COMMANDS):
     main.add_command(command)
 
 _BAR = "{percentage:3.0f}%|{bar}| {desc}"
-
-
-def _mention_skipped(skipped: int) -> None:
-    if skipped:
-        files = "file that is hidden or no image" if skipped == 1 else "files hidden or no images"
-        console.say(f"skipped {skipped} {files}")
 
 
 def _fitted(result: Fitted) -> str:
@@ -471,16 +517,17 @@ def _table(report: Report) -> str:
         mark = " " if exact else "~"
         return f"{what:28}{mark}{size:>14,.0f} {8 * size / report.pixels:>9.3f}"
 
+    quality = "lossless" if report.quality == EXACT else f"quality {report.quality}"
     exact = report.compared == report.images
     lines = [
         console.heading(f"{'':28} {'bytes':>14} {'bits/pixel':>10}"),
         line(f"{report.images:,} images, as they were", report.original_bytes),
-        console.good(line("aezip archive, quality " + str(report.quality), report.archive_bytes)),
+        console.good(line(f"aezip archive, {quality}", report.archive_bytes)),
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),
-        f"PSNR {report.mean_psnr:.2f} dB on average, at worst {report.worst_psnr:.2f} dB "
-        f"({one_line(report.worst_name)})",
+        cli_keep.psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name),
+        cli_keep.kept(report),
         f"compressed, decoded and measured in {console.duration(report.seconds)}",
     ]
     if report.archive_bytes > report.original_bytes:

@@ -1,35 +1,43 @@
-"""Writing an archive: every image coded, decoded again from what was coded, and measured."""
+"""Writing an archive: every image of a folder coded, and compared with other formats."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from aezip import images as pictures
-from aezip import interrupts, peers, workers
-from aezip.archive import Archive, decoder_path
-from aezip.autoencoders import (
-    ARCHITECTURES,
-    DEFAULT_EFFORT,
-    Autoencoder,
-    check_effort,
-    check_quality,
+from aezip import peers, starting
+from aezip._version import __version__
+from aezip.archive import Archive, decoder_path, sealed_decoder, sealed_profile
+from aezip.autoencoders import DEFAULT_EFFORT, Autoencoder, check_effort, check_quality
+from aezip.coding import (
+    Coded,
+    Coder,
+    Settings,
+    as_header,
+    default_promise,
+    from_entry,
+    mean_and_worst,
+    to_entry,
 )
 from aezip.errors import AezipError, ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
-from aezip.metrics import EXACT_DB, psnr
-from aezip.storage.files import one_line, reason, replacing
-from aezip.storage.hdf5 import DECODER_FORMAT, content_id, read_format, write_decoder
-from aezip.storage.rows import MODES, Row, RowFile, default_cells, write_rows
+from aezip.storage.files import one_line, reason
+from aezip.storage.hdf5 import DECODER_FORMAT, content_id, read_format
+from aezip.storage.journal import Journal, writing
+from aezip.storage.row import EXACT
+from aezip.storage.rows import Row, RowFile, default_cells, write_rows
+from aezip.storage.secrecy import Cipher, new_cipher, unlock
+from aezip.writing import replace_archive
 
 _COMPARED = 24  # images that are encoded as JPEG and WebP for the comparison
 _COMPARED_PIXELS = 12_000_000
@@ -37,11 +45,20 @@ _COMPARED_PIXELS = 12_000_000
 
 @dataclass
 class Report:
-    """What `compress` did: sizes in bytes, times in seconds, PSNR in dB."""
+    """What `compress` or `add` did: sizes in bytes, times in seconds, PSNR in dB.
+
+    Of `add`, only of the images that were added; csv_bytes and decoder_bytes are those of the
+    whole archive. psnrs: of each image as decoded, infinite where it is exact; the mean is that of
+    the others, infinite where there are none. finer, exact: how many images were coded finer or
+    exactly to keep the promise. dropped: bytes of EXIF that are not in the archive; kept: those
+    that are, compressed. lost: (name, what) where pixels of a file are not in the archive. there:
+    images that were in the archive before.
+    """
 
     csv: Path
     decoder: Path
     quality: int
+    promise: float
     images: int
     pixels: int
     original_bytes: int
@@ -52,6 +69,13 @@ class Report:
     worst_name: str
     seconds: float
     skipped: int
+    psnrs: dict[str, float] = field(default_factory=dict)
+    finer: int = 0
+    exact: int = 0
+    kept: int = 0
+    dropped: int = 0
+    there: int = 0
+    lost: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     peers: dict[str, float | None] = field(default_factory=dict)
     compared: int = 0  # images that the peers' bytes are extrapolated from
@@ -65,21 +89,19 @@ class Report:
         return 8 * self.archive_bytes / self.pixels
 
 
-class _Coded(NamedTuple):
-    name: str
-    row: Row | None
-    psnr: float
-    original_bytes: int
-    error: str
-
-
 def compress(
     folder: str | os.PathLike[str],
     csv: str | os.PathLike[str],
     model: str | os.PathLike[str] | None = None,
     *,
     quality: int | None = None,
+    min_psnr: float | None = None,
+    lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
+    keep_metadata: bool = False,
+    passphrase: str | None = None,
+    force: bool = False,
+    resume: bool = False,
     jobs: int = 1,
     compare: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -87,10 +109,14 @@ def compress(
     """Write the images of a folder as an archive: `csv`, and its decoder beside it.
 
     model: a fitted model, by default `models/<folder name>.h5`. quality: 1 to 100, by default
-    what the model was fitted for. effort: 1 to 9, time spent on fewer bytes at the same quality.
-    jobs: processes that work side by side; more than one needs
-    the usual `if __name__ == "__main__"` in a script. compare: also measure what JPEG and WebP
-    take at equal PSNR. progress: called with (images done, images in all).
+    what the model was fitted for. min_psnr: what each image is promised, in dB, by default a value
+    that only images fail which the model does not serve; those are coded finer, or exactly.
+    lossless: code all images exactly. effort: 1 to 9, time spent on fewer bytes at the same
+    quality. keep_metadata: EXIF, too. passphrase: encrypt the archive.
+    force: replace an archive that is there. resume: go on where the same work was interrupted.
+    jobs: processes that work side by side; more than one needs the usual
+    `if __name__ == "__main__"` in a script. compare: also measure what JPEG and WebP take at equal
+    PSNR. progress: called with (images done, images in all).
 
     An image that cannot be read or coded is named in the report and left out.
     Raises ImageError, ModelError or ArchiveError where nothing could be written; an archive that
@@ -98,82 +124,79 @@ def compress(
     """
     began = time.monotonic()
     target = decoder_path(csv)
-    path = default_model(folder) if model is None else Path(model)
     if quality is not None:
         check_quality(quality)
     check_effort(effort)
     found = pictures.find(folder)
-    if not path.exists():
-        raise ModelError(
-            f"{one_line(path)}: there is no such model; run aezip fit {one_line(folder)} first"
-        )
+    path = _model_of(folder, model, lossless)
     if os.path.realpath(target) == os.path.realpath(path):
         raise ArchiveError(
             f"{one_line(csv)} would have its decoder at {one_line(target)}, where the model is; "
             "choose another name"
         )
-    _check_place(Path(csv), target)
-    fitted, _ = load_model(path)
-    autoencoder = fitted.frozen()
-    used: int = quality or autoencoder.config["quality"]
-    coder = _Coder(autoencoder, Path(folder), used, effort)
-    coded: list[_Coded] = []
-    with closing(coder.code_all(found.names, jobs)) as batches:
-        for batch in batches:
-            coded += batch
-            if progress is not None:
-                progress(len(coded), len(found.names))
-    if [x.name for x in coded] != found.names:
-        raise ArchiveError("not every image was compressed; nothing was written")
-    rows = [x.row for x in coded if x.row is not None]
-    failed = [(x.name, x.error) for x in coded if x.row is None]
-    if not rows:
-        raise ImageError(f"none of the {len(coded)} images could be compressed: {failed[0][1]}")
+    check_place(Path(csv), target)
+    with writing(csv) as journal:
+        fitted, _ = load_model(path)
+        autoencoder = fitted.frozen()
+        used: int = EXACT if lossless else quality or autoencoder.config["quality"]
+        promise = default_promise(used) if min_psnr is None else min_psnr
+        settings = Settings(used, promise, keep_metadata, effort)
+        going_on = resume and journal.settings is not None
+        if not (force or going_on):
+            _check_free(Path(csv), target, journal)
+        cipher, before = start_journal(journal, autoencoder, settings, passphrase, csv, going_on)
+        coder = Coder(autoencoder, Path(folder), settings)
+        coded = code_with_journal(coder, found.names, before, journal, jobs, progress)
+        rows = [x.row for x in coded if x.row is not None]
+        refuse_where_none_fits(coded, lossless)
 
-    # What most rows say alike is said once, in the decoder.
-    common = Counter((x.width, x.height, x.mode, x.quality) for x in rows).most_common(1)[0][0]
-    defaults = default_cells(*common)
-    header = {"arch": autoencoder.arch, "config": autoencoder.config, "defaults": defaults}
-    with interrupts.later():  # between the two files there is no old archive and no new one
-        _write(Path(csv), rows, target, header, autoencoder.pack())
-    _check_written(Path(csv), rows, autoencoder)
-
-    kept = [x for x in coded if x.row is not None]
-    values = [min(x.psnr, EXACT_DB) for x in kept]
-    worst = int(np.argmin(values))
-    report = Report(
-        csv=Path(csv),
-        decoder=target,
-        quality=used,
-        images=len(kept),
-        pixels=sum(x.width * x.height for x in rows),
-        original_bytes=sum(x.original_bytes for x in kept),
-        csv_bytes=os.path.getsize(csv),
-        decoder_bytes=os.path.getsize(target),
-        mean_psnr=float(np.mean(values)),
-        worst_psnr=values[worst],
-        worst_name=kept[worst].name,
-        seconds=time.monotonic() - began,
-        skipped=found.skipped,
-        failed=failed,
-    )
+        # What most rows say alike is said once, in the decoder.
+        defaults = _most_common(rows)
+        header = {
+            "arch": autoencoder.arch, "config": autoencoder.config, "defaults": defaults,
+            "promise": promise,
+        }  # fmt: skip
+        outer, parameters = sealed_decoder(header, autoencoder.pack(), cipher)
+        identity = content_id(outer, parameters)
+        replace_archive(
+            csv, outer, parameters, sealed_profiles(coded, cipher),
+            lambda where: write_rows(where, rows, identity, defaults, cipher),
+        )  # fmt: skip
+        _check_written(Path(csv), rows, autoencoder, passphrase)
+        journal.finished = True
+    report = report_on(coded, Path(csv), settings, found.skipped, began)
     if compare:
         try:
-            _compare(report, Path(folder), rows, values)
+            _compare(report, Path(folder), [x for x in coded if x.row and math.isfinite(x.psnr)])
         except (AezipError, OSError, MemoryError, KeyboardInterrupt):
             report.peers.clear()  # the archive is written, and only the comparison is not made
     return report
 
 
-def _check_place(csv: Path, decoder: Path) -> None:
-    """Refuse, before the work and not after it, where the archive cannot be written."""
+# --- before the work ----------------------------------------------------------------------------
+
+
+def _model_of(
+    folder: str | os.PathLike[str], model: str | os.PathLike[str] | None, lossless: bool
+) -> Path:
+    path = default_model(folder) if model is None else Path(model)
+    if path.exists():
+        return path
+    any_model = starting.model_for("pyramid")
+    if lossless and model is None and any_model is not None:  # its decoder is not used
+        return any_model
+    raise ModelError(
+        f"{one_line(path)}: there is no such model; run aezip fit {one_line(folder)} first"
+    )
+
+
+def check_place(csv: Path, decoder: Path) -> None:
+    """Refuse, before the work and not after it, to write over what is no archive."""
     try:
         if csv.exists() and not csv.is_file():
             raise ArchiveError(f"{one_line(csv)} cannot be written: it exists and is not a file")
         if csv.exists() and os.path.getsize(csv) and not _is_archive(csv):
             raise ArchiveError(f"{one_line(csv)} is there and is no archive; choose another name")
-        with tempfile.TemporaryFile(dir=Path(os.path.realpath(csv)).parent):
-            pass
     except OSError as error:
         raise ArchiveError(f"{one_line(csv)} cannot be written: {reason(error)}") from error
     if not decoder.exists():
@@ -189,24 +212,6 @@ def _check_place(csv: Path, decoder: Path) -> None:
         )
 
 
-def _write(
-    csv: Path, rows: Sequence[Row], decoder: Path, header: Mapping[str, Any], parameters: bytes
-) -> None:
-    """Write both files. The rows are on the disk, if not yet under their name, before the
-    decoder of an archive that was there is replaced."""
-    try:
-        with replacing(csv) as temporary:
-            write_rows(temporary, rows, content_id(header, parameters), header["defaults"])
-            write_decoder(decoder, header, parameters)
-    except ArchiveError as error:  # it names the temporary file
-        if not isinstance(error.__cause__, OSError):
-            raise
-        shown = f"{one_line(csv)} cannot be written: {reason(error.__cause__)}"
-        raise ArchiveError(shown) from error
-    except OSError as error:
-        raise ArchiveError(f"{one_line(csv)} cannot be written: {reason(error)}") from error
-
-
 def _is_archive(csv: Path) -> bool:
     try:
         RowFile(csv)
@@ -215,89 +220,184 @@ def _is_archive(csv: Path) -> bool:
     return True
 
 
-def _check_written(csv: Path, rows: Sequence[Row], autoencoder: Autoencoder) -> None:
+def _check_free(csv: Path, decoder: Path, journal: Journal) -> None:
+    """An archive may be all that is left of its images."""
+    for path in (csv, decoder):
+        if path.exists() and os.path.getsize(path):
+            more = "; --resume goes on with the interrupted work" if journal.useful else ""
+            raise ArchiveError(
+                f"{one_line(path)} is there already: --force replaces it, aezip add adds to an "
+                f"archive{more}"
+            )
+
+
+# --- the work -----------------------------------------------------------------------------------
+
+
+def start_journal(
+    journal: Journal,
+    autoencoder: Autoencoder,
+    settings: Settings,
+    passphrase: str | None,
+    csv: str | os.PathLike[str],
+    going_on: bool,
+    cipher: Cipher | None = None,
+) -> tuple[Cipher | None, list[Coded]]:
+    """(the cipher of the archive, what was coded before). cipher: of an archive that is there.
+
+    Raises ArchiveError where the interrupted work was another.
+    """
+    key = hashlib.sha256(repr((autoencoder.arch, sorted(autoencoder.config.items()))).encode())
+    key.update(autoencoder.pack())
+    work = {"aezip": __version__, "decoder": key.hexdigest(), **as_header(settings)}
+    found = journal.settings or {}
+    if going_on and passphrase is not None and cipher is None and found.get("cipher"):
+        cipher = unlock(found["cipher"], passphrase, one_line(csv))
+    elif passphrase is not None and cipher is None:
+        cipher = new_cipher(passphrase)
+    work["cipher"] = None if cipher is None else cipher.header
+    if not going_on:
+        journal.begin(work, cipher)
+        return cipher, []
+    if found != work:
+        raise ArchiveError(
+            f"{one_line(csv)}: what was interrupted had another model or other options; give the "
+            "same again, or leave out --resume to start anew"
+        )
+    before = []
+    for entry in journal.go_on(cipher):
+        try:
+            before.append(from_entry(entry))
+        except (ArchiveError, ValueError, TypeError, KeyError):  # of another hand
+            continue
+    return cipher, before
+
+
+def code_with_journal(
+    coder: Coder,
+    names: Sequence[str],
+    before: Sequence[Coded],
+    journal: Journal,
+    jobs: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[Coded]:
+    """All images in their order; those coded before are not coded again if they are as they were.
+
+    Raises ArchiveError where one got lost.
+    """
+    wanted = set(names)
+    done = {x.name: x for x in before if x.name in wanted and _unchanged(coder.folder, x)}
+    left = [name for name in names if name not in done]
+    if progress is not None:
+        progress(len(done), len(names))
+    with closing(coder.code_all(left, jobs)) as batches:
+        for batch in batches:
+            for coded in batch:
+                done[coded.name] = coded
+                if coded.row is not None:
+                    journal.add(to_entry(coded))
+            if progress is not None:
+                progress(len(done), len(names))
+    if done.keys() != wanted:
+        raise ArchiveError("not every image was compressed; nothing was written")
+    return [done[name] for name in names]
+
+
+def _unchanged(folder: Path, coded: Coded) -> bool:
+    try:
+        state = os.stat(folder / coded.name)
+    except (OSError, ValueError):
+        return False
+    return (state.st_size, state.st_mtime_ns) == (coded.size, coded.modified)
+
+
+def refuse_where_none_fits(coded: Sequence[Coded], lossless: bool) -> None:
+    """Raise ImageError where no image could be read, or the model is that of others."""
+    errors = [x.error for x in coded if x.row is None]
+    misfits = [x.misfit for x in coded if x.misfit]
+    if len(errors) == len(coded) or (not lossless and len(errors) + len(misfits) == len(coded)):
+        first = (misfits or errors)[0]
+        raise ImageError(f"none of the {len(coded)} images could be compressed: {first}")
+
+
+def sealed_profiles(coded: Iterable[Coded], cipher: Cipher | None) -> dict[str, bytes]:
+    """The colour profiles of the rows by their ids, as they go into the decoder's file."""
+    distinct = {x.row.profile: x.profile for x in coded if x.row is not None and x.profile}
+    return {name: sealed_profile(profile, cipher) for name, profile in distinct.items()}
+
+
+def _most_common(rows: Sequence[Row]) -> dict[str, str]:
+    width, height, mode = Counter((x.width, x.height, x.mode) for x in rows).most_common(1)[0][0]
+    quality, modified, profile = (
+        Counter(getattr(x, name) for x in rows).most_common(1)[0][0]
+        for name in ("quality", "modified", "profile")
+    )
+    return default_cells(width, height, mode, quality, modified, profile)
+
+
+def _check_written(
+    csv: Path, rows: Sequence[Row], autoencoder: Autoencoder, passphrase: str | None
+) -> None:
     """Read back what was written: the very rows and parameters that were measured."""
-    archive = Archive(csv)
+    archive = Archive(csv, passphrase)
     same = len(archive) == len(rows) and all(archive.row(i) == row for i, row in enumerate(rows))
     for name, tensor in autoencoder.travelling().items():
         same = same and np.array_equal(archive.decoder.parameters[name], tensor)
-    if not same:
+    if not same or archive.missing or archive.disordered:
         raise ArchiveError(f"{one_line(csv)} does not read back as it was written; keep the images")
 
 
-class _Coder:
-    """Codes images of one folder with one frozen autoencoder, in this process or in several."""
-
-    def __init__(
-        self, autoencoder: Autoencoder, folder: Path, quality: int, effort: int
-    ) -> None:
-        self.autoencoder = autoencoder
-        self.folder = folder
-        self.quality = quality
-        self.effort = effort
-
-    def code_all(self, names: Sequence[str], jobs: int) -> Generator[list[_Coded]]:
-        """All images in their order, some at a time."""
-        size = self.autoencoder.batch
-        batches = [names[start : start + size] for start in range(0, len(names), size)]
-        jobs = min(jobs, len(batches))
-        if jobs <= 1:
-            yield from map(self.code, batches)
-        else:
-            a = self.autoencoder
-            settings = self.folder, self.quality, self.effort
-            state = (a.arch, a.config, a.parameters, a.grids, *settings)
-            yield from workers.share_out(_coder, state, batches, jobs)
-
-    def code(self, names: Sequence[str]) -> list[_Coded]:
-        """One batch of images."""
-        result: dict[str, _Coded] = {}
-        pixels: dict[str, np.ndarray] = {}
-        sizes: dict[str, int] = {}
-        for name in names:
-            try:
-                image = pictures.to_array(pictures.read(self.folder / name))
-                self.autoencoder.check(image)
-                sizes[name] = os.path.getsize(self.folder / name)
-            except ImageError as error:  # it names the file
-                result[name] = _Coded(name, None, 0, 0, str(error))
-            except (ModelError, OSError) as error:
-                result[name] = _Coded(name, None, 0, 0, f"{one_line(name)}: {error}")
-            else:
-                pixels[name] = image
-        payloads = self.autoencoder.encode(list(pixels.values()), self.quality, self.effort)
-        for (name, original), payload in zip(pixels.items(), payloads, strict=True):
-            decoded = self.autoencoder.decode([payload], original.shape, self.quality)[0]
-            height, width, channels = original.shape
-            row = Row(name, width, height, MODES[channels - 1], self.quality, payload)
-            result[name] = _Coded(name, row, psnr(original, decoded), sizes[name], "")
-        return [result[name] for name in names]
+# --- after the work -----------------------------------------------------------------------------
 
 
-def _coder(
-    arch: str,
-    config: dict[str, Any],
-    parameters: dict[str, np.ndarray],
-    grids: dict[str, int],
-    folder: Path,
-    quality: int,
-    effort: int,
-) -> Callable[[Sequence[str]], list[_Coded]]:
-    return _Coder(ARCHITECTURES[arch](config, parameters, grids), folder, quality, effort).code
+def report_on(
+    coded: Sequence[Coded], csv: Path, settings: Settings, skipped: int, began: float
+) -> Report:
+    """What there is to say of the images that were coded."""
+    kept = [x for x in coded if x.row is not None]
+    rows = [x.row for x in kept if x.row is not None]
+    mean, worst, worst_name = mean_and_worst({x.name: x.psnr for x in kept})
+    exact = sum(x.quality == EXACT for x in rows)
+    return Report(
+        csv=csv,
+        decoder=decoder_path(csv),
+        quality=settings.quality,
+        promise=settings.promise,
+        images=len(kept),
+        pixels=sum(x.width * x.height for x in rows),
+        original_bytes=sum(x.size for x in kept),
+        csv_bytes=os.path.getsize(csv),
+        decoder_bytes=os.path.getsize(decoder_path(csv)),
+        mean_psnr=mean,
+        worst_psnr=worst,
+        worst_name=worst_name,
+        seconds=time.monotonic() - began,
+        skipped=skipped,
+        psnrs={x.name: x.psnr for x in kept},
+        finer=sum(settings.quality < x.quality < EXACT for x in rows),
+        exact=exact if settings.quality != EXACT else 0,
+        kept=sum(len(x.exif) for x in rows),
+        dropped=sum(x.dropped for x in kept),
+        lost=[(x.name, x.lost) for x in kept if x.lost],
+        failed=[(x.name, x.error) for x in coded if x.row is None],
+    )
 
 
-def _compare(report: Report, folder: Path, rows: Sequence[Row], values: Sequence[float]) -> None:
+def _compare(report: Report, folder: Path, coded: Sequence[Coded]) -> None:
     """Fill in what JPEG and WebP take for the same images at the same mean PSNR, from a sample
-    spread evenly over the collection."""
-    count = min(len(rows), _COMPARED)
+    spread evenly over those that are not exact."""
+    if not coded:
+        return
+    count = min(len(coded), _COMPARED)
     count = max(1, min(count, int(count * _COMPARED_PIXELS / max(report.pixels, 1)) or 1))
     if report.pixels <= _COMPARED_PIXELS:
-        count = min(len(rows), 200)
-    chosen = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
-    sample = [pictures.read(folder / rows[i].name) for i in chosen]
+        count = min(len(coded), 200)
+    chosen = np.unique(np.linspace(0, len(coded) - 1, count).astype(int))
+    sample = [pictures.read(folder / coded[i].name) for i in chosen]
     share = sum(x.width * x.height for x in sample) / report.pixels
-    wanted = float(np.mean([values[i] for i in chosen]))
+    wanted = float(np.mean([coded[i].psnr for i in chosen]))
     for name, peer in peers.PEERS.items():
         found = peers.bytes_at(peer, sample, wanted)
         report.peers[name] = None if found is None else found / share
     report.compared = len(sample)
+

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from aezip.errors import ImageError
 from aezip.storage.files import one_line, reason, replacing
 
 MODES = ("L", "LA", "RGB", "RGBA")
+
+EXIF_START = b"Exif\0\0"
+"""What Pillow has before an EXIF block that begins with a TIFF header."""
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -172,7 +175,26 @@ def _is_image(path: Path) -> bool:
         return False
 
 
+class Loaded(NamedTuple):
+    """An image, and what else its file says of it.
+
+    image: upright, of one of MODES, without metadata. profile: the ICC profile that its colours
+    are meant in, empty for none. exif: the EXIF block, upright too, empty for none. lost: what of
+    the file none of these three hold, in a few words; empty where the pixels are all there.
+    """
+
+    image: Image.Image
+    profile: bytes
+    exif: bytes
+    lost: str
+
+
 def read(path: str | os.PathLike[str]) -> Image.Image:
+    """The image of `load`."""
+    return load(path).image
+
+
+def load(path: str | os.PathLike[str]) -> Loaded:
     """An image file as an upright image of one of MODES; of an animation the first frame.
 
     16-bit grey is rounded to 8 bits; of 16-bit colours Pillow keeps the upper 8. 32-bit integers
@@ -196,11 +218,16 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
         ):
             layout = image.tile[0][3] if image.tile else None
             form = image.format
+            lost = _lost(image, layout)
             with _silence() if form == "TIFF" else contextlib.nullcontext():
                 image.load()
             if image.width * image.height == 0:
                 raise ImageError(f"{shown} has no pixels")
-            return _converted(_upright(image), form, layout)
+            profile, exif = _profile(image), _exif(image)
+            upright = _converted(_upright(image), form, layout, profile)
+            if not _fits(profile, upright.mode):
+                profile = b""
+            return Loaded(upright, profile, exif, lost)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -247,7 +274,67 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _converted(image: Image.Image, form: str | None, layout: object) -> Image.Image:
+def _lost(image: Image.Image, layout: object) -> str:
+    """What eight bits a channel of one frame in grey or RGB do not hold."""
+    try:
+        if getattr(image, "is_animated", False):
+            return "its further frames"
+    except Exception:  # a further frame that is damaged
+        return "its further frames"
+    if ";16" in str(layout) or image.mode == "F" or image.mode.startswith("I"):
+        return "its more than 8 bits a channel"
+    return f"its colours as {image.mode}" if image.mode in ("CMYK", "LAB", "HSV") else ""
+
+
+def _profile(image: Image.Image) -> bytes:
+    found = image.info.get("icc_profile")
+    return found if isinstance(found, bytes) else b""
+
+
+def _fits(profile: bytes, mode: str) -> bool:
+    """Whether a profile's own colour space is that of the pixels (ICC.1:2022, 7.2.6)."""
+    return profile[16:20] == (b"GRAY" if mode in ("L", "LA") else b"RGB ")
+
+
+# What a TIFF says of the photograph rather than of how its pixels lie in the file.
+_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
+_TIFF_FOLDERS = (0x8769, 0x8825)  # EXIF, GPS
+
+
+def _exif(image: Image.Image) -> bytes:
+    """The block that begins with a TIFF header; as it was, but saying that the image is upright."""
+    try:
+        if image.format == "TIFF":
+            every, kept = image.getexif(), Image.Exif()
+            kept.update({k: every[k] for k in _TIFF_TAGS if k in every})
+            kept.update({k: every.get_ifd(k) for k in _TIFF_FOLDERS if every.get_ifd(k)})
+            found: object = kept.tobytes() if len(kept) else b""
+        else:
+            found = image.info.get("exif")
+        if not isinstance(found, bytes):
+            return b""
+        return _said_upright(found.removeprefix(EXIF_START))
+    except Exception:  # damaged metadata are none
+        return b""
+
+
+def _said_upright(exif: bytes) -> bytes:
+    """An EXIF block whose orientation, if it has any, is 1: two bytes are all that changes."""
+    order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(exif[at : at + size], order)
+
+    start = number(4, 4)
+    for entry in range(start + 2, start + 2 + 12 * number(start, 2), 12):
+        if number(entry, 2) == 0x0112 and number(entry + 2, 2) == 3 and entry + 12 <= len(exif):
+            return exif[: entry + 8] + (1).to_bytes(2, order) + exif[entry + 10 :]
+    return exif
+
+
+def _converted(
+    image: Image.Image, form: str | None, layout: object, profile: bytes
+) -> Image.Image:
     """`form` is the file's format, `layout` how Pillow calls that of the pixels in the file."""
     # Where Pillow has lost sight of the palette (of icons in ICNS), asking it would fail.
     without = image.mode == "P" and image.palette is None
@@ -255,7 +342,8 @@ def _converted(image: Image.Image, form: str | None, layout: object) -> Image.Im
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA" if transparent else "RGB")
         red, green, blue = image.split()[:3]
-        if red.tobytes() == green.tobytes() == blue.tobytes():
+        # Greys that are meant in a profile for RGB have to stay RGB.
+        if not profile and red.tobytes() == green.tobytes() == blue.tobytes():
             image = image.convert("LA" if transparent else "L")
     elif image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
@@ -307,7 +395,8 @@ def _to_bytes(values: NDArray, sixteen: bool) -> NDArray[np.uint8]:
 def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write an image as PNG, JPEG (quality 95) or lossless WebP, by the path's extension.
 
-    JPEG has no transparency: it is laid on white. Raises ImageError where it cannot be written.
+    A colour profile and an EXIF block in the image's `info` go into the file. JPEG has no
+    transparency: it is laid on white. Raises ImageError where it cannot be written.
     """
     form = _FORMATS.get(Path(path).suffix.lower())
     if form is None:
@@ -319,13 +408,14 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
             f"{one_line(path)} cannot be written: {image.width} x {image.height} pixels are too "
             f"many for {form}, which has up to {SIDES[form]} a side"
         )
+    metadata = {k: v for k in ("icc_profile", "exif") if (v := image.info.get(k))}
     if form == "JPEG" and image.mode in ("LA", "RGBA"):
         ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(image.convert("RGBA"))
         image = ground.convert("L" if image.mode == "LA" else "RGB")
     try:
         with replacing(path, sync=False) as temporary:
-            image.save(temporary, form, **_OPTIONS[form])
+            image.save(temporary, form, **_OPTIONS[form], **metadata)
     except OSError as error:
         raise ImageError(f"{one_line(path)} cannot be written: {reason(error)}") from error
     except ValueError as error:

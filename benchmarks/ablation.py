@@ -50,8 +50,9 @@ def curve(folder: Path, model: Path, work: Path, effort: int) -> Curve:
     for quality in QUALITIES:
         target, jobs = Path(tempfile.mkdtemp(dir=work), "out.csv"), os.cpu_count() or 1
         report = aezip.compress(
-            folder, target, model, quality=quality, effort=effort, jobs=jobs, compare=False
-        )
+            folder, target, model, quality=quality, effort=effort, min_psnr=0, jobs=jobs,
+            compare=False,
+        )  # fmt: skip
         sizes.append(os.path.getsize(target) + os.path.getsize(target.with_suffix(".h5")))
         values.append(report.mean_psnr)
     return sizes, values

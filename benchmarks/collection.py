@@ -55,7 +55,7 @@ def main(
         click.echo(said.strip())
         click.echo(f"fit: {fitting / 60:.1f} minutes")
         said, seconds = run(
-            "compress", folder, csv, "--model", model, *compress_options.split()
+            "compress", folder, csv, "--model", model, "--force", *compress_options.split()
         )
         click.echo(said.strip())
         click.echo(f"compress, with the comparison: {seconds:.1f} s")

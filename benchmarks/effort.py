@@ -36,7 +36,7 @@ def main(folder: Path, model: Path, every: int) -> None:
             for quality in QUALITIES:
                 target = Path(work, f"{effort}-{quality}.csv")
                 report = aezip.compress(
-                    sample, target, model, quality=quality, effort=effort, compare=False
+                    sample, target, model, quality=quality, effort=effort, min_psnr=0, compare=False
                 )
                 decoder = target.with_suffix(".h5")
                 sizes.append(os.path.getsize(target) + os.path.getsize(decoder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,22 @@ def photos() -> Path:
 
 
 @cache
+def quick_model() -> Path:
+    """For photographs, not trained at all: what it codes is right, if not small."""
+    path = place("fitted") / "quick.h5"
+    aezip.fit(photos(), path, steps=0)
+    return path
+
+
+@cache
+def quick_archive() -> Path:
+    """Of the three photographs, at quality 50."""
+    path = place("packed") / "out.csv"
+    aezip.compress(photos(), path, quick_model(), quality=50, compare=False)
+    return path
+
+
+@cache
 def photo_model() -> Path:
     path = place("fitted") / "photos.h5"
     aezip.fit(photos(), path, steps=STEPS)
@@ -120,8 +137,16 @@ def photo_archive() -> Path:
 @cache
 def digit_archive() -> Path:
     path = place("packed") / "out.csv"
-    aezip.compress(DIGITS, path, digit_model(), compare=False)
+    # No promise: so short a training serves most of them badly.
+    aezip.compress(DIGITS, path, digit_model(), min_psnr=0, compare=False)
     return path
+
+
+def copied(archive: Path, folder: Path) -> Path:
+    """The two files of an archive in another folder; the path of its CSV there."""
+    for path in (archive, archive.with_suffix(".h5")):
+        shutil.copy(path, folder)
+    return folder / archive.name
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -21,10 +21,11 @@ from samples import DATA
 
 import aezip
 from aezip import images
-from aezip.archive import MAX_PIXELS, load_decoder
+from aezip.archive import load_decoder
 from aezip.errors import ArchiveError, ModelError
 from aezip.metrics import psnr
 from aezip.storage.hdf5 import read_decoder, write_decoder
+from aezip.storage.limits import MAX_PIXELS
 from aezip.storage.rows import Row, write_rows
 
 

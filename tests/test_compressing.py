@@ -29,6 +29,7 @@ import aezip
 from aezip import compressing, images
 from aezip.errors import ArchiveError, ImageError, ModelError
 from aezip.storage.hdf5 import write_decoder
+from aezip.storage.row import EXACT
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and limits as of POSIX")
 
@@ -81,7 +82,7 @@ def test_the_table_tells_the_truth(tmp_path):
 def test_the_report_tells_the_truth(tmp_path):
     told = []
     report = aezip.compress(
-        DIGITS, tmp_path / "o.csv", digit_model(), progress=lambda *x: told.append(x)
+        DIGITS, tmp_path / "o.csv", digit_model(), min_psnr=0, progress=lambda *x: told.append(x)
     )
     assert (report.csv_bytes, report.decoder_bytes) == (
         os.path.getsize(tmp_path / "o.csv"), os.path.getsize(tmp_path / "o.h5")
@@ -110,8 +111,9 @@ def test_more_quality_takes_more_bytes(tmp_path, arch):
     sizes, values = [], []
     for quality in (20, 50, 80):
         report = aezip.compress(
-            folder, tmp_path / "o.csv", model(), quality=quality, compare=False
-        )
+            folder, tmp_path / "o.csv", model(), quality=quality, min_psnr=0, force=True,
+            compare=False,
+        )  # fmt: skip
         assert aezip.open(report.csv).row(0).quality == report.quality == quality
         sizes.append(report.csv_bytes)
         values.append(report.mean_psnr)
@@ -139,11 +141,23 @@ def test_the_model_is_looked_for_where_fit_puts_it(tmp_path):
     assert sorted(x.name for x in tmp_path.iterdir()) == ["models", "o.csv", "o.h5"]
 
 
-def test_an_archive_is_replaced_by_the_next(tmp_path):
-    for quality in (20, 60):
+def test_an_archive_is_replaced_only_when_told(tmp_path):
+    def compress(quality, **options):
         aezip.compress(
-            DIGITS, tmp_path / "o.csv", digit_model(), quality=quality, compare=False
-        )
+            DIGITS, tmp_path / "o.csv", digit_model(), quality=quality, min_psnr=0,
+            compare=False, **options,
+        )  # fmt: skip
+
+    compress(20)
+    before = files(tmp_path)
+    with pytest.raises(ArchiveError, match=r"o\.csv is there already: --force replaces it, aezip "):
+        compress(60)
+    (tmp_path / "o.csv").rename(tmp_path / "p.csv")
+    with pytest.raises(ArchiveError, match=r"o\.h5 is there already: --force replaces it"):
+        compress(60)
+    (tmp_path / "p.csv").rename(tmp_path / "o.csv")
+    assert files(tmp_path) == before
+    compress(60, force=True)
     assert {x.quality for x in map(aezip.open(tmp_path / "o.csv").row, range(40))} == {60}
     assert sorted(files(tmp_path)) == ["o.csv", "o.h5"]
 
@@ -168,17 +182,20 @@ def test_an_unreadable_image_is_named_and_left_out(tmp_path):
     assert all(a.tobytes() == b.tobytes() for a, b in zip(archive, whole, strict=True))
 
 
-def test_an_image_of_another_size_does_not_fit_a_dense_model(tmp_path):
+def test_an_image_of_another_size_than_a_dense_models_is_stored_exactly(tmp_path):
     folder = shutil.copytree(DIGITS, tmp_path / "digits")
-    Image.new("L", (28, 27)).save(folder / "0000 low.png")
-    Image.new("RGB", (28, 28)).save(folder / "colour.png")
-    result = invoke("compress", folder, "o.csv", "--model", digit_model(), cwd=tmp_path)
-    assert result.exit_code == 1
-    assert result.stderr.splitlines() == [
-        "aezip: 0000 low.png: the model is for images of 28x28 L, and this is 28x27 L",
-        "aezip: colour.png: the model is for images of 28x28 L, and this is 28x28 RGB",
-    ]
-    assert aezip.open(tmp_path / "o.csv").names == sorted(files(DIGITS))
+    Image.new("L", (28, 27), 5).save(folder / "0000 low.png")
+    with Image.open(photos() / "lake.png") as image:
+        image.save(folder / "colour.png")
+    options = ["--model", digit_model(), "--min-psnr", 0]
+    result = invoke("compress", folder, "o.csv", *options, cwd=tmp_path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "2 images stored exactly" in result.stdout
+    archive = aezip.open(tmp_path / "o.csv")
+    assert archive.names == sorted(files(folder))
+    for name in ("0000 low.png", "colour.png"):
+        assert np.array_equal(images.to_array(archive[name]), pixels(folder / name))
+        assert archive.row(name).quality == EXACT
     with pytest.raises(ImageError, match="none of the 3 images could be compressed"):
         aezip.compress(photos(), tmp_path / "p.csv", digit_model())
     assert not (tmp_path / "p.csv").exists() and not (tmp_path / "p.h5").exists()
@@ -254,7 +271,7 @@ def test_interrupted(earlier, tmp_path_factory, seconds):
     for number in range(40):
         large.save(many / f"{number}.png")
     folder, before = earlier
-    arguments = ["compress", many, "o.csv", "--model", photo_model(), "--jobs", 2]
+    arguments = ["compress", many, "o.csv", "--model", photo_model(), "--jobs", 2, "--force"]
     process = start(*arguments, cwd=folder)
     try:
         while not workers(process.pid) and process.poll() is None:
@@ -266,9 +283,11 @@ def test_interrupted(earlier, tmp_path_factory, seconds):
     finally:
         process.kill()
     assert (process.returncode, out) == (1, "")
-    assert err == "aezip: interrupted; o.csv was not written\n"
+    assert err.startswith("aezip: interrupted; o.csv was not written")
     assert time.monotonic() - began < 15  # all images take longer
-    assert files(folder) == before
+    left = files(folder)
+    assert ("--resume goes on from here" in err) == (left.pop("o.csv.partial", None) is not None)
+    assert left == before
 
 
 def workers(pid):
@@ -298,17 +317,19 @@ def test_the_disk_is_full(earlier):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    options = ["--model", photo_model(), "--quality", 95, "--jobs", 1]
+    options = ["--model", photo_model(), "--quality", 95, "--jobs", 1, "--force"]
     done = run("compress", "big", "o.csv", *options, cwd=folder, preexec_fn=limit)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "aezip: o.csv cannot be written: file too large\n"
     shutil.rmtree(folder / "big")
-    assert files(folder) == before
+    left = files(folder)
+    left.pop("o.csv.partial", None)
+    assert left == before
 
 
 def test_a_decoder_of_another_archive_may_be_replaced(tmp_path):
     write_decoder(tmp_path / "o.h5", {"arch": "dense"}, b"")
-    aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), compare=False)
+    aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), force=True, compare=False)
     assert len(aezip.open(tmp_path / "o.csv")) == 40
 
 

@@ -6,8 +6,12 @@ Everything aezip writes goes through here: a temporary name in the same folder, 
 import contextlib
 import os
 import secrets
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+_LONG_AGO = 3600  # seconds: no file that is written here takes so long
 
 
 @contextlib.contextmanager
@@ -25,7 +29,9 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
     if target.exists() and not target.is_file():
         # Renaming over a folder fails anyway; renaming over /dev/null would succeed.
         raise OSError("it exists and is not a file")
-    temporary = target.parent / f".aezip-{secrets.token_hex(6)}{target.suffix}"
+    if sync:
+        remove_leftovers(target, older=_LONG_AGO)
+    temporary = target.parent / f"{_start(target)}{secrets.token_hex(6)}{target.suffix}"
     try:
         yield temporary
         if sync:
@@ -37,6 +43,22 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
         raise
     if sync:
         _sync_folder(target.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str], older: float = 0) -> None:
+    """Remove the temporary files of writers of `path` that were killed, if they are so many seconds
+    old; with 0, nobody may be writing it meanwhile."""
+    target = Path(os.path.realpath(path))
+    with contextlib.suppress(OSError):
+        for left in target.parent.glob(f"{_start(target)}*"):
+            if not older or time.time() - left.stat().st_mtime > older:
+                left.unlink()
+
+
+def _start(target: Path) -> str:
+    """What the names of temporary files for this one begin with; short, since names have a
+    greatest length."""
+    return f".aezip-{zlib.crc32(os.fsencode(target.name)):08x}-"
 
 
 def _sync(path: Path) -> None:

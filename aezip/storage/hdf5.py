@@ -23,16 +23,16 @@ from h5py import h5a, h5d, h5f, h5fd, h5p, h5s, h5t
 
 from aezip.errors import ModelError
 from aezip.storage.files import one_line, reason, replacing
+from aezip.storage.limits import limit
 
 MODEL_FORMAT = "aezip-model"
 DECODER_FORMAT = "aezip-decoder"
 VERSION = 1
 
-MAX_BYTES = 1 << 30
-"""No array, and no file's arrays together, may claim more."""
-
 _ATTRIBUTE_BYTES = 60_000  # HDF5 keeps an attribute of up to 64 KB in the object's header
 _MAX_ARRAYS = 100_000
+_MAX_PROFILES = 1000
+_PROFILE = "profile_"
 
 _KINDS = {
     MODEL_FORMAT: "a fitted model (what `aezip fit` writes)",
@@ -50,7 +50,7 @@ def write_model(
 
     Raises ModelError when the file cannot be written.
     """
-    text = _canonical(header)
+    text = canonical(header)
     for name, tensor in tensors.items():
         if tensor.dtype.kind not in "biuf":
             raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, not a plain number")
@@ -69,8 +69,8 @@ def write_model(
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(header, tensors) as given to `write_model`; the tensors are new arrays.
 
-    Raises ModelError: missing, not HDF5, not a model of this version, damaged, or larger than
-    `MAX_BYTES`.
+    Raises ModelError: missing, not HDF5, not a model of this version, damaged, or larger than the
+    limit.
     """
     with _reading(path, MODEL_FORMAT) as file:
         header = _parse(_get_bytes(file, "header"))
@@ -79,9 +79,13 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             raise _RefusedError("its tensors are not a group")
         datasets: dict[str, h5py.Dataset] = {}
         _collect(group, "", {_address(file), _address(group)}, datasets)
-        if sum(dataset.nbytes for dataset in datasets.values()) > MAX_BYTES:
-            raise _RefusedError(f"its arrays claim more than {MAX_BYTES >> 20} MiB")
+        _check_size("its arrays claim", sum(dataset.nbytes for dataset in datasets.values()))
         return header, {name: _read(dataset) for name, dataset in datasets.items()}
+
+
+def canonical(header: Mapping[str, Any]) -> bytes:
+    """A header as JSON: keys sorted, no spaces, ASCII."""
+    return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def content_id(header: Mapping[str, Any], parameters: bytes) -> str:
@@ -90,18 +94,42 @@ def content_id(header: Mapping[str, Any], parameters: bytes) -> str:
     The first quarter of SHA-256 over the header as canonical JSON (keys sorted, no spaces, ASCII),
     one zero byte, and the parameters.
     """
-    return _digest(_canonical(header), parameters)
+    return _digest(canonical(header), parameters)
 
 
 def write_decoder(
-    path: str | os.PathLike[str], header: Mapping[str, Any], parameters: bytes
+    path: str | os.PathLike[str],
+    header: Mapping[str, Any],
+    parameters: bytes,
+    profiles: Mapping[str, bytes] | None = None,
+    previous: str | None = None,
 ) -> str:
     """Write a decoder, whole or not at all, and return its `content_id`.
 
-    Raises ModelError when the file cannot be written.
+    profiles: colour profiles by their ids, in whatever form the archive has them. previous: content
+    id of a decoder in the file that is there, which the new file is to hold besides: a CSV that
+    still needs it finds it.
+
+    Raises ModelError when the file cannot be written, or the previous decoder is not there.
     """
-    text = _canonical(header)
-    identity = _digest(text, parameters)
+    before: bytes | memoryview = b""
+    if previous is not None:
+        old_header, old_parameters, _ = read_decoder(path, previous)
+        before = _decoder_image(old_header, old_parameters, read_profiles(path, previous), b"")
+    image = _decoder_image(header, parameters, profiles or {}, before)
+    with _writing(path) as temporary:
+        temporary.write_bytes(image)
+    return content_id(header, parameters)
+
+
+def _decoder_image(
+    header: Mapping[str, Any],
+    parameters: bytes,
+    profiles: Mapping[str, bytes],
+    previous: bytes | memoryview,
+) -> memoryview:
+    """The bytes of the file."""
+    text = canonical(header)
     # Built in memory; 4-byte offsets, the 1.8 format, no times and no space reserved for growth.
     # Not `get_file_image`: before HDF5 2.0 its result has a wrong checksum.
     memory = io.BytesIO()
@@ -116,28 +144,59 @@ def write_decoder(
     file = h5f.create(b"decoder", h5f.ACC_TRUNC, creation, access)
     try:
         _put_identity(file, DECODER_FORMAT)
-        _put_text(file, b"content_id", identity.encode())
+        _put_text(file, b"content_id", _digest(text, parameters).encode())
         _put_bytes(file, b"header", text)
         _put_bytes(file, b"parameters", parameters)
+        for name, profile in profiles.items():
+            _put_bytes(file, f"{_PROFILE}{name}".encode(), profile)
+        if previous:
+            _put_bytes(file, b"previous", previous)
     finally:
         file.close()
-    with _writing(path) as temporary:
-        temporary.write_bytes(memory.getbuffer())
-    return identity
+    return memory.getbuffer()
 
 
-def read_decoder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], bytes, str]:
+def read_decoder(
+    path: str | os.PathLike[str], wanted: str | None = None
+) -> tuple[dict[str, Any], bytes, str]:
     """(header, parameters, content_id) of a decoder; the id was checked against the content.
+
+    wanted: content id of the one to read where the file holds the previous one, too.
 
     Raises ModelError: missing, not HDF5, not a decoder of this version, or damaged.
     """
-    with _reading(path, DECODER_FORMAT) as file:
-        text = _get_bytes(file, "header")
-        parameters = _get_bytes(file, "parameters")
-        identity = _get_text(file, "content_id")
+    with _reading(path, DECODER_FORMAT) as file, _one_wanted(file, wanted) as one:
+        text = _get_bytes(one, "header")
+        parameters = _get_bytes(one, "parameters")
+        identity = _get_text(one, "content_id")
         if identity != _digest(text, parameters):
             raise _RefusedError("its content does not match its content id")
         return _parse(text), parameters, identity
+
+
+def read_profiles(path: str | os.PathLike[str], wanted: str | None = None) -> dict[str, bytes]:
+    """The colour profiles given to `write_decoder`; they are not part of its content id.
+
+    Raises ModelError as `read_decoder` does.
+    """
+    with _reading(path, DECODER_FORMAT) as file, _one_wanted(file, wanted) as one:
+        names = [*one.attrs.keys(), *one.keys()]
+        found = [x for x in names if x.startswith(_PROFILE)]
+        if len(found) > _MAX_PROFILES:
+            raise _RefusedError("it holds too many colour profiles")
+        return {x.removeprefix(_PROFILE): _get_bytes(one, x) for x in found}
+
+
+@contextlib.contextmanager
+def _one_wanted(file: h5py.File, wanted: str | None) -> Iterator[h5py.File]:
+    """The file, or the one that it holds of the decoder before."""
+    names = [*file.attrs.keys(), *file.keys()]
+    if wanted is None or "previous" not in names or _get_text(file, "content_id") == wanted:
+        yield file
+        return
+    with h5py.File(io.BytesIO(_get_bytes(file, "previous")), "r") as before:
+        _check_identity(before, "its previous decoder", DECODER_FORMAT)
+        yield before if _get_text(before, "content_id") == wanted else file
 
 
 def read_format(path: str | os.PathLike[str]) -> str:
@@ -154,10 +213,6 @@ class _RefusedError(Exception):
 
 
 # --- bytes in, bytes out ---------------------------------------------------------------------
-
-
-def _canonical(header: Mapping[str, Any]) -> bytes:
-    return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _digest(text: bytes, parameters: bytes) -> str:
@@ -178,11 +233,11 @@ def _put_text(file: h5f.FileID, name: bytes, text: bytes) -> None:
     attribute.write(np.array(text, f"S{len(text)}"))
 
 
-def _put_bytes(file: h5f.FileID, name: bytes, data: bytes) -> None:
+def _put_bytes(file: h5f.FileID, name: bytes, data: bytes | memoryview) -> None:
     """As an attribute where it fits, which is 275 bytes smaller than a data set; text as text."""
     root = _root(file)
     if name == b"header" and len(data) <= _ATTRIBUTE_BYTES:
-        return _put_text(file, name, data)
+        return _put_text(file, name, bytes(data))
     values = np.frombuffer(data, np.uint8)
     shape = h5s.create_simple((len(data),)) if data else h5s.create(h5s.NULL)
     if len(data) <= _ATTRIBUTE_BYTES:
@@ -236,8 +291,8 @@ def _attribute(file: h5py.File, name: str) -> h5a.AttrID:
         raise _RefusedError(f"its {name} is neither text nor numbers")
     if kind.get_class() == h5t.STRING and kind.is_variable_str():
         raise _RefusedError(f"its {name} is not stored in place")
-    if attribute.get_space().get_simple_extent_npoints() * kind.get_size() > MAX_BYTES:
-        raise _RefusedError(f"its {name} claims more than {MAX_BYTES >> 20} MiB")
+    count = attribute.get_space().get_simple_extent_npoints()
+    _check_size(f"its {name} claims", count * kind.get_size())
     return attribute
 
 
@@ -294,9 +349,14 @@ def _checked(dataset: h5py.Dataset) -> h5py.Dataset:
         raise _RefusedError(f"{name} does not hold plain numbers")
     if dataset.external or dataset.is_virtual:
         raise _RefusedError(f"{name} is stored in another file")
-    if dataset.nbytes > MAX_BYTES:
-        raise _RefusedError(f"{name} claims more than {MAX_BYTES >> 20} MiB")
+    _check_size(f"{name} claims", dataset.nbytes)
     return dataset
+
+
+def _check_size(what: str, size: int) -> None:
+    most = limit("MAX_HDF5_BYTES")
+    if size > most:
+        raise _RefusedError(f"{what} more than {most >> 20} MiB")
 
 
 def _read(dataset: h5py.Dataset) -> np.ndarray:

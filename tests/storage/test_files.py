@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from aezip.storage.files import one_line, reason, replacing
+from aezip.storage.files import one_line, reason, remove_leftovers, replacing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="there are no such files elsewhere")
 
@@ -84,6 +86,25 @@ def test_a_crash_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, path]).returncode == 9
     assert path.read_text() == "old"
+
+
+def test_what_a_crash_left_is_removed_in_time(tmp_path):
+    path = tmp_path / "out.csv"
+    for name in ("out.csv", "other.csv"):
+        for number in range(2):
+            with suppress(RuntimeError), replacing(tmp_path / name) as temporary:
+                shutil.copy(__file__, f"{temporary.with_suffix('')}{number}.csv")  # another's
+                raise RuntimeError
+    with replacing(path) as temporary:  # they may be of one that is still at work
+        temporary.write_text("new")
+    assert len(left(tmp_path)) == 5
+    for each in tmp_path.glob(".aezip-*"):
+        os.utime(each, (1, 1))
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert len(left(tmp_path)) == 3 and path.read_text() == "new"
+    remove_leftovers(tmp_path / "other.csv")
+    assert left(tmp_path) == ["out.csv"]
 
 
 @pytest.mark.parametrize("sync", [True, False])

@@ -17,16 +17,17 @@ from hypothesis import strategies as st
 from aezip.errors import ModelError
 from aezip.storage.hdf5 import (
     DECODER_FORMAT,
-    MAX_BYTES,
     MODEL_FORMAT,
     VERSION,
     content_id,
     read_decoder,
     read_format,
     read_model,
+    read_profiles,
     write_decoder,
     write_model,
 )
+from aezip.storage.limits import MAX_HDF5_BYTES
 
 HEADER = {
     "arch": "pyramid",
@@ -457,7 +458,7 @@ def test_data_in_other_files_is_not_read(path):
         assert said == "is damaged: /tensors/parameters is stored in another file"
 
 
-@pytest.mark.parametrize("shape", [(MAX_BYTES + 1,), (1 << 40,), (1 << 20, 1 << 20, 1 << 20)])
+@pytest.mark.parametrize("shape", [(MAX_HDF5_BYTES + 1,), (1 << 40,), (1 << 20, 1 << 20, 1 << 20)])
 def test_huge_claims_ask_for_no_memory(path, shape):
     with decoder_by_hand(path) as file:
         file.create_dataset("parameters", shape, np.uint8, chunks=(1,) * len(shape))
@@ -471,7 +472,7 @@ def test_huge_claims_ask_for_no_memory(path, shape):
 def test_many_large_arrays_together(path):
     with model_by_hand(path) as file:
         for name in "abc":
-            file.create_dataset(f"tensors/{name}", (MAX_BYTES // 16,), np.float64, chunks=(8,))
+            file.create_dataset(f"tensors/{name}", (MAX_HDF5_BYTES // 16,), np.float64, chunks=(8,))
     assert refused(read_model, path) == "is damaged: its arrays claim more than 1024 MiB"
 
 
@@ -556,3 +557,43 @@ def test_groups_too_deep(path):
     with model_by_hand(path) as file:
         file["tensors/" + "a/" * 5000 + "b"] = np.ones(1)
     assert refused(read_model, path).startswith("is damaged: its groups lead in a circle")
+
+
+# --- profiles, and the decoder before -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 500, 70_000])
+def test_profiles(path, size):
+    profiles = {"0123abcd": b"p" * size, "00000000": b"\0"}
+    identity = write_decoder(path, {"a": 1}, b"xyz", profiles)
+    assert identity == content_id({"a": 1}, b"xyz")
+    assert read_decoder(path) == ({"a": 1}, b"xyz", identity)
+    assert read_profiles(path) == profiles
+    write_decoder(path, {"a": 1}, b"xyz")
+    assert read_profiles(path) == {}
+
+
+@pytest.mark.parametrize("size", [5, 70_000])
+def test_the_decoder_before_is_there_until_it_is_not_needed(path, size):
+    one = write_decoder(path, {"a": 1}, b"1" * size, {"0123abcd": b"p"})
+    two = write_decoder(path, {"a": 2}, b"2", {"99999999": b"q"}, previous=one)
+    for wanted, header, profile in ((one, {"a": 1}, b"p"), (two, {"a": 2}, b"q")):
+        assert read_decoder(path, wanted)[0] == header
+        assert list(read_profiles(path, wanted).values()) == [profile]
+    assert read_decoder(path)[2] == two == read_decoder(path, "0" * 16)[2]
+    three = write_decoder(path, {"a": 3}, b"3", {}, previous=one)  # after a crash
+    assert read_decoder(path, one)[0] == {"a": 1} and read_decoder(path, three)[0] == {"a": 3}
+    assert read_decoder(path, two)[2] == three
+    assert write_decoder(path, {"a": 3}, b"3") == three
+    assert read_decoder(path, one)[2] == three
+
+
+def test_a_damaged_decoder_before(path):
+    one = write_decoder(path, {"a": 1}, b"1" * 70_000)  # a data set, and no part of the header
+    two = write_decoder(path, {"a": 2}, b"2", {}, previous=one)
+    data = path.read_bytes()
+    at = data.rindex(b"\x89HDF")
+    path.write_bytes(data[:at] + b"\0" + data[at + 1 :])
+    assert read_decoder(path, two)[0] == {"a": 2}
+    with pytest.raises(ModelError, match="is damaged"):
+        read_decoder(path, one)

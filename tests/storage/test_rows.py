@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aezip.errors import ArchiveError
+from aezip.storage.limits import MAX_ROW_BYTES
 from aezip.storage.rows import (
     CELL_CHARACTERS,
-    MAX_ROW_BYTES,
     MODES,
     Row,
     RowFile,
@@ -107,10 +108,11 @@ def test_an_archive_of_no_images(path):
 def test_the_file_as_it_is_written(path):
     written(path, ROWS[:3])
     lines = path.read_bytes().decode().split("\n")
-    assert lines[0] == f"name,size,mode,quality,aezip1_{DECODER},latents"
+    title = rf"name,size,mode,quality,aezip1_{DECODER}_3_[0-9a-f]{{8}},latents"
+    assert re.fullmatch(title, lines[0])
     # Nothing but the name, 5 characters of checksum and the latents, where all is as usual.
     checksum, latents = lines[1].removeprefix("IMG_1.jpg,,,,").split(",")
-    assert len(checksum.encode()) == len(encode_bytes(bytes(4)).encode()) == 5
+    assert len(checksum.removeprefix("~").encode()) == len(encode_bytes(bytes(4)).encode()) == 5
     assert decode_text(latents) == ROWS[0].latents
     assert lines[2].startswith('"a folder/Grüße, 写真; ""😀"" \'x\'.png",48x64,RGBA,,')
     assert lines[3].startswith("~=cmd|' /C calc'!A0,,L,q7,")
@@ -127,7 +129,11 @@ def test_cells_equal_to_their_defaults_are_blank(path):
         ({"mode": "RGB"}, ["64x48", "", "q50"]),
     ):
         written(path, [row], defaults)
-        assert table(path)[1][1:4] == cells
+        found = dict(zip(*table(path), strict=True))
+        assert [found.get(x, "") for x in ("size", "mode", "quality")] == cells
+        assert {x for x in found if x in ("size", "mode", "quality")} == {
+            x for x, cell in zip(("size", "mode", "quality"), cells, strict=True) if cell
+        }  # no column of nothing but blanks
         assert read(path, defaults) == [row]
 
 
@@ -160,7 +166,7 @@ def test_a_cell_that_is_just_full(path, more):
     size = next(n for n in range(26) if len(encode_bytes(bytes(n))) == rest)
     rows = [replace(ROWS[0], latents=bytes(26 * whole + size))]
     assert read(written(path, rows)) == rows
-    assert [len(x) for x in table(path)[1][5:]] == [CELL_CHARACTERS, 1][: 1 + more]
+    assert [len(x) for x in table(path)[1][2:]] == [CELL_CHARACTERS, 1][: 1 + more]
 
 
 @pytest.mark.parametrize("character", "=+-@'#\\")
@@ -169,7 +175,7 @@ def test_a_later_cell_may_begin_as_a_formula_does(path, character):
     block = ("!" * inside + character).ljust(31, "!")
     rows = [replace(ROWS[0], latents=bytes(26 * before) + decode_text(block))]
     assert read(written(path, rows)) == rows
-    assert table(path)[1][6] == "~" + block[inside:]
+    assert table(path)[1][3] == "~" + block[inside:]
 
 
 def test_writing_is_all_or_nothing(path):
@@ -282,7 +288,7 @@ def test_trailing_empty_cells_may_be_missing(path):
     for line in cells:
         while not line[-1]:
             line.pop()
-    assert [len(line) for line in cells] == [7, 6, 5, 7]
+    assert [len(line) for line in cells] == [6, 5, 4, 6]
     save(path, cells)
     assert read(path) == rows
 
@@ -420,9 +426,8 @@ def test_a_line_of_another_encoding(path):
     lines = written(path).read_bytes().split(b"\n")
     lines[2] = lines[2].decode().encode("cp1252", "ignore")
     path.write_bytes(b"\n".join(lines))
-    assert "utf-8" in damaged(path, 1)
-    with pytest.raises(ArchiveError, match="row 1 is damaged: "):
-        RowFile(path).names()
+    assert damaged(path, 1).endswith("it is not UTF-8, the file was saved in another encoding")
+    assert RowFile(path).names()[1] == 'a folder/Grüße, ; "" \'x\'.png'
 
 
 @pytest.mark.parametrize("cell", ["50%", "50%,", '"50%"', '"a'])
@@ -459,10 +464,11 @@ def test_a_line_too_long_is_not_read(path):
         (b'"name,size\n', "no column title"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no column title"),
         (bytes(3 << 20), "no column title"),
-        (b"name,size,mode,quality,aezip1_0123456789ABCDEF,latents\n", "no column title"),
-        (b"name,size,mode,quality,aezip1_0123456789abcdef\n", "no column latents"),
-        (b"nom,size,mode,quality,aezip1_0123456789abcdef,latents\n", "no column name"),
-        (b"name,size,mode,quality,aezip0_0123456789abcdef,latents\n", "no such version"),
+        (b"name,aezip1_0123456789ABCDEF_1_01234567,latents\n", "the title that names its dec"),
+        (b"name,aezip1_0123456789abcdef,latents\n", "the title that names its decoder is damaged"),
+        (b"name,aezip1_0123456789abcdef_1_01234567\n", "no column latents"),
+        (b"nom,aezip1_0123456789abcdef_1_01234567,latents\n", "no column name"),
+        (b"name,aezip0_0123456789abcdef_1_01234567,latents\n", "no such version"),
     ],
 )
 def test_a_wrong_header(path, start, why):

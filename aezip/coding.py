@@ -1,0 +1,223 @@
+"""From an image file to a row, and the promise that each row keeps.
+
+What the model serves badly is coded finer, and at the last resort exactly. Every row is decoded
+again from what was coded, and measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aezip import images as pictures
+from aezip import lossless, workers
+from aezip.archive import profile_id
+from aezip.autoencoders import ARCHITECTURES, Autoencoder, Pixels
+from aezip.autoencoders.base import BEST_QUALITY, log_step, step_size
+from aezip.errors import ImageError, ModelError
+from aezip.metrics import psnr
+from aezip.storage.files import one_line
+from aezip.storage.row import EXACT, MODES, Row, pack, unpack
+
+_BEST_PROMISE = 45.0
+
+
+def default_promise(quality: int) -> float:
+    """The PSNR in dB that any image of a quality can be expected to have: 3 dB less than noise
+    spread evenly over one quantiser step leaves, and at most 45."""
+    if quality == EXACT:
+        return _BEST_PROMISE
+    noise = step_size(log_step(quality)) ** 2 / 12
+    return min(math.floor(10 * (10 * math.log10(255**2 / noise) - 3)) / 10, _BEST_PROMISE)
+
+
+def mean_and_worst(psnrs: Mapping[str, float]) -> tuple[float, float, str]:
+    """(mean PSNR, worst PSNR, its name) of those that are not exact; infinite where all are."""
+    lossy = {name: db for name, db in psnrs.items() if math.isfinite(db)}
+    if not lossy:
+        return math.inf, math.inf, next(iter(psnrs), "")
+    worst = min(lossy, key=lambda name: lossy[name])
+    return sum(lossy.values()) / len(lossy), lossy[worst], worst
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How images are coded. quality: 1 to 100, or EXACT for all of them exactly. promise: PSNR in
+    dB that each row has at least. metadata: whether EXIF is kept. effort: 1 to 9, time spent on
+    fewer bytes."""
+
+    quality: int
+    promise: float
+    metadata: bool
+    effort: int
+
+
+class Coded(NamedTuple):
+    """What became of one file.
+
+    row: None where it could not be read, and `error` says why. psnr: of the row as decoded, in dB;
+    infinite where it is exact. size, modified: of the file, bytes and nanoseconds. profile: the
+    ICC profile that the row names. dropped: bytes of EXIF that are not in the row. lost: what else
+    of the file is not, in a few words. misfit: why the model could not take the image, which is
+    exact therefore.
+    """
+
+    name: str
+    row: Row | None
+    psnr: float = 0.0
+    size: int = 0
+    modified: int = 0
+    profile: bytes = b""
+    dropped: int = 0
+    lost: str = ""
+    misfit: str = ""
+    error: str = ""
+
+
+class Coder:
+    """Codes images of one folder with one frozen autoencoder, in this process or in several."""
+
+    def __init__(self, autoencoder: Autoencoder, folder: Path, settings: Settings) -> None:
+        self.autoencoder = autoencoder
+        self.folder = folder
+        self.settings = settings
+
+    def code_all(self, names: Sequence[str], jobs: int) -> Generator[list[Coded]]:
+        """All images in their order, some at a time."""
+        size = self.autoencoder.batch
+        batches = [names[start : start + size] for start in range(0, len(names), size)]
+        jobs = min(jobs, len(batches))
+        if jobs <= 1:
+            yield from map(self.code, batches)
+        else:
+            a = self.autoencoder
+            state = (a.arch, a.config, a.parameters, a.grids, self.folder, self.settings)
+            yield from workers.share_out(_coder, state, batches, jobs)
+
+    def code(self, names: Sequence[str]) -> list[Coded]:
+        """One batch of images."""
+        result: dict[str, Coded] = {}
+        read: dict[str, tuple[pictures.Loaded, Pixels, os.stat_result]] = {}
+        fitting: dict[str, Pixels] = {}
+        misfits: dict[str, str] = {}
+        for name in names:
+            try:
+                state = os.stat(self.folder / name)
+                loaded = pictures.load(self.folder / name)
+            except ImageError as error:  # it names the file
+                result[name] = Coded(name, None, error=str(error))
+                continue
+            except (OSError, ValueError) as error:
+                result[name] = Coded(name, None, error=f"{one_line(name)}: {one_line(error)}")
+                continue
+            pixels = pictures.to_array(loaded.image)
+            read[name] = loaded, pixels, state
+            try:
+                self.autoencoder.check(pixels)
+                fitting[name] = pixels
+            except ModelError as error:
+                misfits[name] = f"{one_line(name)}: {error}"
+        quality = self.settings.quality
+        payloads: list[bytes] = []
+        if quality != EXACT:
+            payloads = self._encoded(list(fitting.values()), quality)
+        payload_of = dict(zip(fitting, payloads, strict=quality != EXACT))
+        for name, (loaded, pixels, state) in read.items():
+            try:
+                used, payload, db = self._promised(pixels, payload_of.get(name))
+            except ImageError as error:
+                result[name] = Coded(name, None, error=f"{one_line(name)}: {error}")
+                continue
+            height, width, channels = pixels.shape
+            row = Row(
+                name, width, height, MODES[channels - 1], used, payload,
+                modified=state.st_mtime_ns // 10**9,
+                profile=profile_id(loaded.profile) if loaded.profile else "",
+                exif=zlib.compress(loaded.exif, 9) if self._keeps(loaded) else b"",
+            )  # fmt: skip
+            result[name] = Coded(
+                name, row, db, state.st_size, state.st_mtime_ns, loaded.profile,
+                0 if self._keeps(loaded) else len(loaded.exif), loaded.lost, misfits.get(name, ""),
+            )  # fmt: skip
+        return [result[name] for name in names]
+
+    def _keeps(self, loaded: pictures.Loaded) -> bool:
+        return self.settings.metadata and bool(loaded.exif)
+
+    def _promised(self, original: Pixels, payload: bytes | None) -> tuple[int, bytes, float]:
+        """(quality, payload, PSNR) of an image that keeps the promise in the fewest bytes that
+        were tried. payload: at the quality of the settings, None where only exact will do."""
+        quality, promise = self.settings.quality, self.settings.promise
+        if payload is not None:
+            db = self._measured(original, payload, quality)
+            if db >= promise:
+                return quality, payload, db
+        exact = lossless.encode(original)
+        while payload is not None and quality < BEST_QUALITY and len(payload) < len(exact):
+            quality = _finer(quality, promise - db)
+            payload = self._encoded([original], quality)[0]
+            db = self._measured(original, payload, quality)
+            if db >= promise and len(payload) < len(exact):
+                return quality, payload, db
+        if not np.array_equal(lossless.decode(exact, original.shape), original):
+            raise ImageError("its pixels cannot be stored exactly")
+        return EXACT, exact, math.inf
+
+    def _encoded(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
+        return self.autoencoder.encode(images, quality, self.settings.effort)
+
+    def _measured(self, original: Pixels, payload: bytes, quality: int) -> float:
+        return psnr(original, self.autoencoder.decode([payload], original.shape, quality)[0])
+
+
+def _finer(quality: int, missing: float) -> int:
+    """The quality at which an error of quantisation alone would be so many dB less."""
+    wanted = log_step(quality) - 32 * missing / (20 * math.log10(2))
+    finer = range(quality + 1, BEST_QUALITY)
+    return next((q for q in finer if log_step(q) <= wanted), BEST_QUALITY)
+
+
+def _coder(
+    arch: str,
+    config: dict[str, Any],
+    parameters: dict[str, np.ndarray],
+    grids: dict[str, int],
+    folder: Path,
+    settings: Settings,
+) -> Callable[[Sequence[str]], list[Coded]]:
+    return Coder(ARCHITECTURES[arch](config, parameters, grids), folder, settings).code
+
+
+# --- for the journal ----------------------------------------------------------------------------
+
+
+def to_entry(coded: Coded) -> bytes:
+    """A file that was coded, as an entry of a journal."""
+    assert coded.row is not None
+    row, profile = pack(coded.row), coded.profile
+    rest = {"name", "row", "profile"}
+    facts = {k: v for k, v in coded._asdict().items() if k not in rest}
+    text = json.dumps({**facts, "profile_size": len(profile)}).encode()
+    return text + b"\n" + profile + row
+
+
+def from_entry(entry: bytes) -> Coded:
+    """What `to_entry` was given."""
+    text, _, rest = entry.partition(b"\n")
+    facts = json.loads(text)
+    size = facts.pop("profile_size")
+    row = unpack(rest[size:])
+    return Coded(row.name, row, profile=rest[:size], **facts)
+
+
+def as_header(settings: Settings) -> dict[str, Any]:
+    """The settings as the header of a journal has them."""
+    return asdict(settings)
