@@ -94,6 +94,12 @@ def main() -> None:
     help="1 to 100: what compress will use unless told otherwise; a dense model is made for it.",
 )
 @click.option(
+    "--bytes",
+    "budget",
+    type=click.IntRange(min=1),
+    help="What each image's latents take at most, instead of a quality: as placeholders do.",
+)
+@click.option(
     "--start",
     metavar="MODEL.h5",
     help="A model of other images to start from; by default the one that comes with aezip; "
@@ -112,6 +118,7 @@ def fit(
     minutes: float | None,
     steps: int | None,
     quality: int | None,
+    budget: int | None,
     start: str | None,
     seed: int,
     jobs: int | None,
@@ -124,6 +131,8 @@ def fit(
         raise click.UsageError("--minutes and --steps exclude each other")
     if minutes is not None and not math.isfinite(minutes):
         raise click.UsageError("--minutes is a number of minutes")
+    if quality is not None and budget is not None:
+        raise click.UsageError("--quality and --bytes exclude each other")
     from tqdm import tqdm  # not above, for the same reason as the types there
 
     with tqdm(total=100, disable=None, bar_format=_BAR, desc="reading the images") as bar:
@@ -142,6 +151,7 @@ def fit(
             minutes=minutes,
             steps=steps,
             quality=quality,
+            budget=budget,
             start=start,
             seed=seed,
             jobs=jobs or _processors(),

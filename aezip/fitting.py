@@ -111,6 +111,7 @@ def fit(
     minutes: float | None = None,
     steps: int | None = None,
     quality: int | None = None,
+    budget: int | None = None,
     start: str | os.PathLike[str] | None = None,
     seed: int = 0,
     jobs: int = 1,
@@ -124,8 +125,9 @@ def fit(
     alike (the same machine and number of threads), whatever the jobs. jobs: processes that train
     side by side, of which two are of use; more than one needs the usual
     `if __name__ == "__main__"` in a script. quality: 1 to 100, what `compress` will use
-    unless told otherwise; `dense` is trained for it. start: the model of other images to start
-    from, by default the one that comes with aezip for the architecture; "none" for none.
+    unless told otherwise; `dense` is trained for it. budget: bytes that each image's latents take
+    at most, instead of a quality; only `dense` can promise that. start: the model of other images
+    to start from, by default the one that comes with aezip for the architecture; "none" for none.
     progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
 
     Raises ImageError for a folder without images, ModelError for everything about the model.
@@ -139,6 +141,8 @@ def fit(
         raise ModelError(f"there is no architecture {one_line(arch)}; there are {known}")
     if minutes is not None and steps is not None:
         raise ModelError("a training takes so many minutes or so many steps, not both")
+    if quality is not None and budget is not None:
+        raise ModelError("a model is fitted for a quality or for a budget of bytes, not for both")
     found = pictures.find(folder)
     images, failed = _load(Path(folder), found.names)
     rng = np.random.default_rng(seed)
@@ -146,14 +150,20 @@ def fit(
     at = 0.0
     if path.exists():
         autoencoder, header = load_model(path)
-        _check_continues(path, autoencoder, images, arch, quality)
+        _check_continues(path, autoencoder, images, arch, quality, budget)
         history = [list(x) for x in header["history"]]
         at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
     else:
-        kind = _choose(images) if arch == "auto" else ARCHITECTURES[arch]
+        kind = _choose(images, budget) if arch == "auto" else ARCHITECTURES[arch]
+        if budget is not None and kind is not Dense:
+            raise ModelError(f"only dense keeps a budget of bytes, {kind.arch} does not")
         quality = quality or kind.default_quality
         other = starting.model_for(kind.arch) if start is None else Path(start)
-        if other is None or start == "none":
+        if budget is not None:
+            if start not in (None, "none"):
+                raise ModelError("a model with a budget of bytes starts from its own images alone")
+            autoencoder = Dense.start_within(budget, images, rng)
+        elif other is None or start == "none":
             autoencoder = kind.start(images, quality, rng)
         else:
             autoencoder = _adapt(other, kind, images, quality)
@@ -414,9 +424,11 @@ def _load(folder: Path, names: Sequence[str]) -> tuple[list[Pixels], list[tuple[
     return images, failed
 
 
-def _choose(images: Sequence[Pixels]) -> type[Autoencoder]:
+def _choose(images: Sequence[Pixels], budget: int | None) -> type[Autoencoder]:
     """`dense` where the images are many, small and alike; `pyramid` for all else."""
-    alike = len({x.shape for x in images}) == 1
+    if budget is not None:
+        return Dense
+    alike = len({x.shape[:2] for x in images}) == 1
     if alike and len(images) >= _DENSE_IMAGES and images[0].size <= _DENSE_SIZE:
         return Dense
     return Pyramid
@@ -440,6 +452,7 @@ def _check_continues(
     images: Sequence[Pixels],
     arch: str,
     quality: int | None,
+    budget: int | None,
 ) -> None:
     """Whether training can go on from the model that is there, or it had better be removed."""
     advice = f"remove {one_line(path)} to start anew, or choose another --model"
@@ -449,6 +462,9 @@ def _check_continues(
         raise ModelError(
             f"the model there was fitted for quality {autoencoder.config['quality']}: {advice}"
         )
+    if budget not in (None, has := autoencoder.config.get("budget")):
+        fitted = "without a budget" if has is None else f"for {has} bytes an image"
+        raise ModelError(f"the model there was fitted {fitted}: {advice}")
     for pixels in images:
         try:
             autoencoder.check(pixels)

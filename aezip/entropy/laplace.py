@@ -206,6 +206,11 @@ def _within(x: Integers, low: int, high: int) -> Integers:
     return np.minimum(np.maximum(x, low), high)
 
 
+def likeliest(rows: Rows) -> NDArray[np.int64]:
+    """The value of each of n latents that takes the fewest bits: (n,), the lowest of several."""
+    return rows.base + (rows.frequencies[:, :-1].argmax(axis=1) - RADIUS << rows.shift)
+
+
 def coded_bits(values: Integers, rows: Rows) -> NDArray[np.float32]:
     """What coding each of n latents takes, in bits, raw bits included: (n,) float32."""
     offset = (values.astype(np.int64) - rows.base) >> rows.shift
