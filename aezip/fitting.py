@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aezip import images as pictures
 from aezip import nn, starting, workers
@@ -221,6 +222,9 @@ class _Run:
         self._best: tuple[float, Parameters, dict[str, int]] | None = None
         self._pixels = sum(x.shape[0] * x.shape[1] for x in images)
         self._rounding = False
+        if autoencoder.code_size:
+            size = len(images), autoencoder.code_size
+            autoencoder.codes = np.full(size, np.nan, np.float32)
         autoencoder.grids = autoencoder.finest_grids()
 
     def until_step(self, steps: int) -> None:
@@ -342,13 +346,17 @@ def _gradients(
     With several jobs each is computed in a process of its own. What these need of each other
     lies in files that all map: the images once, the parameters and the gradients as they change.
     """
+    parts = _parts(images, autoencoder.codes)
     if jobs <= 1:
 
         def compute_here(
             used: Parameters, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
-            as_used = type(autoencoder)(autoencoder.config, used)
-            return [as_used.sample_loss(images, progress, rng).gradients or {} for rng in rngs]
+            found = []
+            for (part, codes), rng in zip(parts, rngs, strict=True):
+                as_used = type(autoencoder)(autoencoder.config, used, codes=codes)
+                found.append(as_used.sample_loss(part, progress, rng).gradients or {})
+            return found
 
         yield compute_here
         return
@@ -362,8 +370,12 @@ def _gradients(
             share(Path(folder, name), own.values())
             for name in ("parameters", *(f"gradients{batch}" for batch in range(_BATCHES)))
         ]
+        kept = None
+        if autoencoder.codes is not None:
+            kept = share(Path(folder, "codes"), [autoencoder.codes])
+            autoencoder.codes = kept.arrays()[0]
         parameters, *gradients = (slot.named(own) for slot in slots)
-        state = (autoencoder.arch, autoencoder.config, list(own), pixels, slots)
+        state = (autoencoder.arch, autoencoder.config, list(own), pixels, kept, slots)
         run = stack.enter_context(workers.crew(_gradient_worker, state, jobs))
 
         def compute(
@@ -380,16 +392,37 @@ def _gradients(
         yield compute
 
 
+def _parts(
+    images: Sequence[Pixels], codes: NDArray[np.float32] | None
+) -> list[tuple[Sequence[Pixels], NDArray[np.float32] | None]]:
+    """What each of the batches that are computed side by side draws from: all images, or where
+    each image has a code of its own, images of which no other batch changes that."""
+    if codes is None:
+        return [(images, None)] * _BATCHES
+    return [
+        (images[batch::_BATCHES], codes[batch::_BATCHES])
+        if batch < len(images)
+        else (images, codes.copy())
+        for batch in range(_BATCHES)
+    ]
+
+
 def _gradient_worker(
-    arch: str, config: dict[str, Any], names: list[str], pixels: Shared, slots: list[Shared]
+    arch: str,
+    config: dict[str, Any],
+    names: list[str],
+    pixels: Shared,
+    kept: Shared | None,
+    slots: list[Shared],
 ) -> Callable[[tuple[int, float, np.random.Generator]], list[str]]:
     """In a process of its own: computes the gradients of a batch, and says which there are."""
-    images = pixels.arrays()
+    parts = _parts(pixels.arrays(), kept.arrays()[0] if kept else None)
     parameters, *gradients = (slot.named(names) for slot in slots)
     autoencoder = ARCHITECTURES[arch](config, parameters)
 
     def work(batch: tuple[int, float, np.random.Generator]) -> list[str]:
         number, progress, rng = batch
+        images, autoencoder.codes = parts[number]
         found = autoencoder.sample_loss(images, progress, rng).gradients or {}
         for name, value in found.items():
             gradients[number][name][:] = value

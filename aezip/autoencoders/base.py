@@ -55,7 +55,9 @@ class Autoencoder(ABC):
     """An architecture (`config`, numbers JSON can hold) with its parameters.
 
     grids: of each travelling parameter, the base-2 logarithm of the grid it is rounded to when
-    it travels; empty until training has ended.
+    it travels; empty until training has ended. codes: (images, latents) float32, while training an
+    architecture with `code_size` only: what it keeps of each image of the collection from one visit
+    to the next, NaN before the first.
     """
 
     arch: ClassVar[str]
@@ -69,10 +71,12 @@ class Autoencoder(ABC):
         config: Mapping[str, Any],
         parameters: Parameters,
         grids: Mapping[str, int] | None = None,
+        codes: NDArray[np.float32] | None = None,
     ) -> None:
         self.config = dict(config)
         self.parameters = parameters
         self.grids = dict(grids or {})
+        self.codes = codes
 
     # --- what an architecture provides ---
 
@@ -95,6 +99,11 @@ class Autoencoder(ABC):
     @abstractmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
         """Of the parameters that travel. Raises ModelError for a config that is none."""
+
+    @property
+    def code_size(self) -> int:
+        """Latents of each image that training keeps; none where analysis undoes synthesis."""
+        return 0
 
     @classmethod
     def analysis_shapes(cls, config: Mapping[str, Any]) -> Shapes:
@@ -153,7 +162,8 @@ class Autoencoder(ABC):
         quality that is expected to come back when training goes on with rounded parameters."""
 
         def loss(tensors: Parameters) -> float:
-            return type(self)(self.config, tensors).evaluate(images).value * pixels
+            tried = type(self)(self.config, tensors, codes=self.codes)
+            return tried.evaluate(images).value * pixels
 
         self.grids = coded.choose_grids(
             self.parameters, self.grids, loss, fixed=self.fixed_grids, recovered=recovered
@@ -162,7 +172,7 @@ class Autoencoder(ABC):
     def frozen(self) -> Self:
         """This autoencoder with its travelling parameters rounded as an archive holds them."""
         rounded = {k: coded.on_grid(v, self.grids[k]) for k, v in self.travelling().items()}
-        return type(self)(self.config, {**self.parameters, **rounded}, self.grids)
+        return type(self)(self.config, {**self.parameters, **rounded}, self.grids, self.codes)
 
     def pack(self) -> bytes:
         """The travelling parameters as an archive's decoder holds them."""

@@ -17,6 +17,9 @@ from aezip.entropy.parameters import on_grid
 from aezip.errors import ArchiveError, ModelError
 
 QUALITY = 50
+CONFIG = {
+    "height": 2, "width": 3, "channels": 1, "hidden": 7, "features": 5, "latents": 3, "quality": 25
+}  # fmt: skip
 
 
 def psnr(a, b) -> float:
@@ -103,7 +106,7 @@ def test_all_kinds_of_images(channels):
     images = tiles(channels)
     dense = ready(images, 80)
     assert dense.config["channels"] == channels
-    assert dense.config["latents"] == min(64, 16 * channels)
+    assert dense.config["latents"] == min(29, 16 * channels)
     dense = dense.frozen()
     decoded = dense.decode(dense.encode(images, 80), (8, 8, channels), 80)
     assert {x.shape for x in decoded} == {(8, 8, channels)}
@@ -123,7 +126,7 @@ def test_a_sample_stands_for_a_large_collection():
     rng = np.random.default_rng(2)
     images = list(rng.integers(0, 256, (2500, 4, 4, 1), dtype=np.uint8))
     dense = Dense.start(images, 50, rng)
-    assert dense.config["hidden"] == 256
+    assert dense.config["features"] == 256
     assert dense.evaluate(images).samples == 1024 * 16
 
 
@@ -262,13 +265,13 @@ def small(dtype=np.float64) -> tuple[Dense, np.ndarray, np.ndarray]:
     """(autoencoder, images, noise): a small network with nothing at zero, whose outputs stay
     between black and white."""
     rng = np.random.default_rng(4)
-    config = {"height": 2, "width": 3, "channels": 1, "hidden": 7, "latents": 3, "quality": 25}
+    config = CONFIG
     shapes = Dense.shapes(config) | {
         "analysis.w1": (6, 8), "analysis.b1": (8,), "analysis.w2": (8, 3), "analysis.b2": (3,)
     }  # fmt: skip
     p = {k: rng.normal(scale=0.3, size=s) for k, s in shapes.items()}
-    p["synthesis.w2"] *= 0.1
-    p["synthesis.b2"] += 0.5 - p["synthesis.b2"]
+    p["synthesis.w3"] *= 0.1
+    p["synthesis.b3"] += 0.5 - p["synthesis.b3"]
     p["prior.spread"] += 1.5
     p["prior.weight"] = rng.uniform(0.3, 0.7, 3)
     x = rng.uniform(0.3, 0.7, (10, 6))
@@ -278,11 +281,11 @@ def small(dtype=np.float64) -> tuple[Dense, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", list(small()[0].parameters))
 def test_gradients(name):
     dense, x, noise = small()
-    gradient = dense._loss(x, noise, train=True).gradients[name]
+    gradient = dense._loss(x, noise).gradients[name]
 
     def loss(value):
         changed = Dense(dense.config, {**dense.parameters, name: value})
-        return changed._loss(x, noise, train=False).value
+        return changed._loss(x, noise).value
 
     numeric = numeric_gradient(loss, dense.parameters[name])
     # The loss per pixel is scaled by a float32.
@@ -325,7 +328,6 @@ def test_images_of_another_size_are_refused_and_both_sizes_named(shape, named):
         dense.frozen().decode([b""], shape, 50)
 
 
-CONFIG = {"height": 2, "width": 3, "channels": 1, "hidden": 7, "latents": 3, "quality": 25}
 
 
 @pytest.mark.parametrize("name", list(CONFIG))
@@ -344,9 +346,9 @@ def test_other_channels_and_qualities_are_refused(change):
 
 
 def test_a_config_of_too_many_parameters_is_refused():
-    Dense.shapes({**CONFIG, "hidden": 1 << 13, "width": 1 << 13})
+    Dense.shapes({**CONFIG, "features": 1 << 13, "width": 1 << 13})
     with pytest.raises(ModelError, match="too many parameters"):
-        Dense.shapes({**CONFIG, "hidden": 1 << 14, "width": 1 << 14})
+        Dense.shapes({**CONFIG, "features": 1 << 14, "width": 1 << 14})
 
 
 @settings(max_examples=100)
