@@ -37,7 +37,8 @@ from aezip.shared import Shared, share
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import content_id, read_model, write_model
 
-_MEMORY = 1 << 30  # bytes of pixels held while fitting; of larger collections, a part of each image
+_HELD = 3 << 29  # bytes of pixels, in a file, while fitting: of larger collections, a part
+_LARGEST = 1 << 30  # bytes of pixels that images are cut down to, before some are left out
 _BATCHES = 2  # whose gradients are averaged; computed side by side where there are several jobs
 _LOOK_EVERY = 0.04  # of the training: how often the fixed sample is evaluated
 _SAVE_EVERY = 60  # seconds
@@ -145,57 +146,54 @@ def fit(
     if quality is not None and budget is not None:
         raise ModelError("a model is fitted for a quality or for a budget of bytes, not for both")
     found = pictures.find(folder)
-    images, failed = _load(Path(folder), found.names)
-    rng = np.random.default_rng(seed)
-    history: list[list[float]] = []
-    at = 0.0
-    if path.exists():
-        autoencoder, header = load_model(path)
-        _check_continues(path, autoencoder, images, arch, quality, budget)
-        history = [list(x) for x in header["history"]]
-        at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
-    else:
-        kind = _choose(images, budget) if arch == "auto" else ARCHITECTURES[arch]
-        if budget is not None and kind is not Dense:
-            raise ModelError(f"only dense keeps a budget of bytes, {kind.arch} does not")
-        quality = quality or kind.default_quality
-        other = starting.model_for(kind.arch) if start is None else Path(start)
-        if budget is not None:
-            if start not in (None, "none"):
-                raise ModelError("a model with a budget of bytes starts from its own images alone")
-            autoencoder = Dense.start_within(budget, images, rng)
-        elif other is None or start == "none":
-            autoencoder = kind.start(images, quality, rng)
+    with tempfile.TemporaryDirectory(prefix="aezip-", ignore_cleanup_errors=True) as temporary:
+        pixels, failed = _load(Path(folder), found.names, Path(temporary))
+        images = pixels.arrays()
+        rng = np.random.default_rng(seed)
+        history: list[list[float]] = []
+        at = 0.0
+        if path.exists():
+            autoencoder, header = load_model(path)
+            _check_continues(path, autoencoder, images, arch, quality, budget)
+            history = [list(x) for x in header["history"]]
+            at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
         else:
-            autoencoder = _adapt(other, kind, images, quality)
-            at = _ADAPT_FROM
-    run = _Run(autoencoder, images, rng, at, history)
-    if steps is None:
-        run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
-    else:
-        run.until_step(steps)
+            kind = _choose(images, budget) if arch == "auto" else ARCHITECTURES[arch]
+            other = starting.model_for(kind.arch) if start is None else Path(start)
+            if budget is not None:
+                autoencoder = _start_within(budget, kind, images, start, rng)
+            elif other is None or start == "none":
+                autoencoder = kind.start(images, quality or kind.default_quality, rng)
+            else:
+                autoencoder = _adapt(other, kind, images, quality or kind.default_quality)
+                at = _ADAPT_FROM
+        run = _Run(autoencoder, images, rng, at, history)
+        if steps is None:
+            run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
+        else:
+            run.until_step(steps)
 
-    def save() -> None:
-        _write(path, run, images, seed)
+        def save() -> None:
+            _write(path, run, images, seed)
 
-    interrupted = False
-    try:
-        save()  # a place that cannot be written to is better known before the training than after
-        run.train(min(jobs, _BATCHES), progress, save)
-    except KeyboardInterrupt:
-        interrupted = True
-        run.keep_best()
-    save()
-    return Fitted(
-        path=path,
-        autoencoder=autoencoder,
-        images=len(images),
-        skipped=found.skipped,
-        failed=failed,
-        interrupted=interrupted,
-        seconds=time.monotonic() - began,
-        history=history,
-    )
+        interrupted = False
+        try:
+            save()  # a place that cannot be written to is better known before than after it all
+            run.train(min(jobs, _BATCHES), pixels, progress, save)
+        except KeyboardInterrupt:
+            interrupted = True
+            run.keep_best()
+        save()
+        return Fitted(
+            path=path,
+            autoencoder=run.best(),
+            images=len(images),
+            skipped=found.skipped,
+            failed=failed,
+            interrupted=interrupted,
+            seconds=time.monotonic() - began,
+            history=history,
+        )
 
 
 class _Run:
@@ -237,13 +235,14 @@ class _Run:
     def train(
         self,
         jobs: int,
+        pixels: Shared,
         progress: Callable[[Progress], None] | None,
         save: Callable[[], None],
     ) -> None:
         """Until it is done; then the parameters are the best seen."""
         next_look = 0.0
         last = self._look()
-        with _gradients(self.autoencoder, self._images, jobs) as gradients:
+        with _gradients(self.autoencoder, self._images, pixels, jobs) as gradients:
             while (done := min(self._done(), 1.0)) < 1:
                 self.progress = self._first + (1 - self._first) * done
                 if self.progress >= _ROUND_FROM and not self._rounding:
@@ -338,7 +337,7 @@ _Gradients = Callable[[Parameters, float, list[np.random.Generator]], list[Param
 
 @contextmanager
 def _gradients(
-    autoencoder: Autoencoder, images: Sequence[Pixels], jobs: int
+    autoencoder: Autoencoder, images: Sequence[Pixels], pixels: Shared, jobs: int
 ) -> Iterator[_Gradients]:
     """A function that gives, for parameters, the gradients of one random batch for each random
     generator.
@@ -365,7 +364,6 @@ def _gradients(
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="aezip-", ignore_cleanup_errors=True)
         )
-        pixels = share(Path(folder, "images"), images)
         slots = [
             share(Path(folder, name), own.values())
             for name in ("parameters", *(f"gradients{batch}" for batch in range(_BATCHES)))
@@ -431,33 +429,55 @@ def _gradient_worker(
     return work
 
 
-def _load(folder: Path, names: Sequence[str]) -> tuple[list[Pixels], list[tuple[str, str]]]:
-    """(images, [(name, why it could not be read)]). Of images too large to be held all together,
-    a part from the middle; of too many even so, a part."""
-    images: list[Pixels] = []
-    failed, held = [], 0
-    most = max(_MEMORY // max(len(names), 1), 4 * 256 * 256)
-    for name in names:
-        try:
-            pixels = pictures.to_array(pictures.read(folder / name))
-        except ImageError as error:
-            failed.append((name, str(error)))
-            continue
-        if pixels.nbytes > most:
-            height, width = (int(n * (most / pixels.nbytes) ** 0.5) or 1 for n in pixels.shape[:2])
-            top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-            pixels = pixels[top : top + height, left : left + width].copy()
-        images.append(pixels)
-        held += pixels.nbytes
-        if held > 2 * _MEMORY:
-            images = images[::2]
-            held = sum(x.nbytes for x in images)
-    if not images:
+def _load(
+    folder: Path, names: Sequence[str], temporary: Path
+) -> tuple[Shared, list[tuple[str, str]]]:
+    """The images, in a file below `temporary`, so that memory holds only what is in use; and
+    [(name, why it could not be read)]. Of images too large to be held all together, a part from
+    the middle; of too many even so, every second, or fourth, and so on."""
+    failed: list[tuple[str, str]] = []
+    most = max(_LARGEST // max(len(names), 1), 4 * 256 * 256)
+
+    def readable(every: int) -> Iterator[Pixels]:
+        for name in names[::every]:
+            try:
+                yield _middle(pictures.to_array(pictures.read(folder / name)), most)
+            except ImageError as error:
+                failed.append((name, str(error)))
+
+    every = 1
+    while (pixels := share(temporary / "images", readable(every), _HELD)) is None:
+        every *= 2
+        failed.clear()
+    if not pixels.places:
         raise ImageError(f"{one_line(folder)}: none of its {len(names)} images can be read")
-    return images, failed
+    return pixels, failed
 
 
-def _choose(images: Sequence[Pixels], budget: int | None) -> type[Autoencoder]:
+def _middle(pixels: Pixels, most: int) -> Pixels:
+    """An image's middle, of about `most` bytes where it has more."""
+    if pixels.nbytes <= most:
+        return pixels
+    height, width = (int(n * (most / pixels.nbytes) ** 0.5) or 1 for n in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def _start_within(
+    budget: int,
+    kind: type[Autoencoder],
+    images: Sequence[Pixels],
+    start: str | os.PathLike[str] | None,
+    rng: np.random.Generator,
+) -> Autoencoder:
+    if kind is not Dense:
+        raise ModelError(f"only dense keeps a budget of bytes, {kind.arch} does not")
+    if start not in (None, "none"):
+        raise ModelError("a model with a budget of bytes starts from its own images alone")
+    return Dense.start_within(budget, images, rng)
+
+
+def _choose(images: Sequence[Pixels], budget: int | None = None) -> type[Autoencoder]:
     """`dense` where the images are many, small and alike; `pyramid` for all else."""
     if budget is not None:
         return Dense

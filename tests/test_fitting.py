@@ -263,7 +263,7 @@ def test_a_model_in_the_way(tmp_path):
 
 def test_dense_takes_one_size_only(tmp_path):
     result = invoke("fit", photos(), "--arch", "dense", "--steps", 1, cwd=tmp_path)
-    refused(result, "one size", "3 kinds")
+    refused(result, "one size", "3 sizes")
     assert not list(tmp_path.iterdir())
 
 

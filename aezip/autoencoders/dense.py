@@ -62,6 +62,7 @@ _LARGEST = 1 << 28  # parameters in one layer
 _MOST_BUDGET = 1 << 16  # bytes
 _SPARE = 4  # bits of the budget that training leaves
 _STRIDES = (2, 1, 0.5, 0.25, 0.125)  # octaves: of the search for an image's own weight of error
+_FIRST = 3.6  # weights of the first layer of synthesis at the start, in steps of the quantiser
 _LAYERS = (1, 2, 3)  # of synthesis
 _WORTH = ANALYSIS + "log_worth"
 _PRIOR_GRIDS = {
@@ -137,10 +138,12 @@ class Dense(Autoencoder):
         """x: a sample of the images, with its mean and its principal axes (latents, pixels)."""
         latents, hidden, features = (config[k] for k in ("latents", "hidden", "features"))
         step = step_size(log_step(config["quality"])) / 255
+        # What hidden units give is of one size whatever the step: one learning rate serves all.
+        first = np.float32(_FIRST * step)
         p = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
-        p["synthesis.w1"][:] = _paired(np.eye(latents), hidden, rng)
+        p["synthesis.w1"][:] = _paired(np.eye(latents), hidden, rng) * first
         p["synthesis.w2"][:] = _passing(2 * latents, hidden, features, rng)
-        p["synthesis.w3"][: 2 * latents] = np.concatenate([axes, -axes]) * step
+        p["synthesis.w3"][: 2 * latents] = np.concatenate([axes, -axes]) * (step / first)
         p["synthesis.b3"][:] = mean
         project = axes.T / step
         p.update({k: np.zeros(s, np.float32) for k, s in cls.analysis_shapes(config).items()})
@@ -351,25 +354,17 @@ class Dense(Autoencoder):
     def _samples(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
         return to_samples(images, self.config["channels"])
 
-    @staticmethod
-    def _payload(values: NDArray[np.int64], rows: laplace.Rows, most: int | None = None) -> bytes:
-        """An image's latents as bytes, of `most` at most: where they do not fit, the latents that
-        take the most bits become their likeliest values, and where that is too much an empty
-        payload, which stands for all likeliest values."""
-
-        def coded() -> bytes:
-            encoder = Encoder()
-            encoder.encode(values, rows)
-            return encoder.finish() or b"\0"
-
-        payload = coded()
+    def _payload(
+        self, values: NDArray[np.int64], rows: laplace.Rows, most: int | None = None
+    ) -> bytes:
+        """An image's latents as bytes, of `most` at most: trimmed where they do not fit, and where
+        no latents do an empty payload, which stands for the likeliest value of each."""
+        payload = _coded(values, rows)
         if most is None or len(payload) <= most:
             return payload
-        likeliest = laplace.likeliest(rows)
-        excess = laplace.coded_bits(values, rows) - laplace.coded_bits(likeliest, rows)
-        for latent in np.argsort(-excess):
-            values[latent] = likeliest[latent]
-            if len(payload := coded()) <= most:
+        for bits in range(8 * most, 0, -4):
+            payload = _coded(_trimmed(values, rows, bits, self._squares()), rows)
+            if len(payload) <= most:
                 return payload
         return b""
 
@@ -427,9 +422,13 @@ class Dense(Autoencoder):
     def _curvature(self, worth: Array | np.float32) -> Array:
         """Second derivatives by each latent, of the squared error where half of the units are on,
         and about those of the rate."""
+        return 1 + worth * self._squares()
+
+    def _squares(self) -> Array:
+        """The squared error of a step of each latent, about (latents,)."""
         p = self.parameters
         linear = p["synthesis.w1"] @ (p["synthesis.w2"] @ p["synthesis.w3"] * np.float32(0.5))
-        return 1 + worth * np.square(linear).sum(axis=1)
+        return np.square(linear).sum(axis=1)
 
     def _bits(self, latents: Array) -> Array:
         """What each image takes, in theory, of latents (n, latents)."""
@@ -559,6 +558,33 @@ def _principal_axes(
     found = np.linalg.svd(x - mean, full_matrices=False)[2][: config["latents"]]
     axes[: len(found)] = found
     return x, mean, axes
+
+
+def _coded(values: NDArray[np.int64], rows: laplace.Rows) -> bytes:
+    encoder = Encoder()
+    encoder.encode(values, rows)
+    return encoder.finish() or b"\0"  # empty payloads mean something else
+
+
+def _trimmed(
+    values: NDArray[np.int64], rows: laplace.Rows, most: int, squares: Array
+) -> NDArray[np.int64]:
+    """Latents of at most so many bits, if any have as few: of all steps towards the likeliest
+    values those are taken that save the most bits for the error they add. squares: (latents,) the
+    error of one step of each."""
+    likeliest = laplace.likeliest(rows)
+    far = np.abs(values - likeliest)
+    latent = np.repeat(np.arange(len(values)), far)
+    step = np.arange(len(latent)) - np.repeat(np.cumsum(far) - far, far)  # 0, 1, ... of each
+    direction = np.sign(likeliest - values)[latent]
+    those = rows.take(latent)
+    before = laplace.coded_bits(values[latent] + direction * step, those)
+    saved = before - laplace.coded_bits(values[latent] + direction * (step + 1), those)
+    order = np.argsort(-saved / (squares[latent] * (2 * step + 1) + 1e-12), kind="stable")
+    excess = laplace.coded_bits(values, rows).sum() - most
+    enough = int(np.searchsorted(np.cumsum(saved[order]), excess)) + 1
+    moves = np.bincount(latent[order[:enough]], minlength=len(values))
+    return values + np.sign(likeliest - values) * moves
 
 
 def _tiled(values: NDArray[np.int64]) -> NDArray[np.intp]:

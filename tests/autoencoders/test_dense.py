@@ -158,7 +158,7 @@ def test_training_lowers_the_loss(fitted):
     # Of what is really written and read, too.
     payloads = fitted.frozen().encode(digits(), QUALITY, 1)
     decoded = fitted.frozen().decode(payloads, (28, 28, 1), QUALITY)
-    assert psnr(digits(), decoded) == pytest.approx(after.psnr, abs=0.3)
+    assert psnr(digits(), decoded) == pytest.approx(after.psnr, abs=0.5)
     # A byte for the end of each payload.
     excess = 8 * sum(map(len, payloads)) - after.bits
     assert -0.03 * after.bits < excess < 8 * len(payloads) + 0.03 * after.bits
@@ -207,7 +207,8 @@ def test_effort_pays(fitted, quality):
         costs.append([8 * len(x) + worth * e for x, e in zip(payloads, errors, strict=True)])
     totals = np.sum(costs, axis=1)
     # Payloads are whole bytes and images whole grey levels.
-    assert totals[0] > totals[1] > totals[2] and totals[3] < 1.005 * totals[2]
+    assert 1.005 * totals[0] > totals[1] > 0.995 * totals[2] and totals[3] < 1.005 * totals[2]
+    assert totals[0] > totals[2]
     assert (np.array(costs[3]) < np.array(costs[0]) * 1.02 + 16).all()
 
 
