@@ -105,6 +105,12 @@ class Autoencoder(ABC):
         """Latents of each image that training keeps; none where analysis undoes synthesis."""
         return 0
 
+    @property
+    def budget(self) -> int | None:
+        """Bytes that each image's latents take at most, whatever the quality, if there is a
+        limit."""
+        return None
+
     @classmethod
     def analysis_shapes(cls, config: Mapping[str, Any]) -> Shapes:
         """Of the parameters that stay with the model; none where analysis undoes synthesis."""

@@ -62,7 +62,7 @@ _LARGEST = 1 << 28  # parameters in one layer
 _MOST_BUDGET = 1 << 16  # bytes
 _SPARE = 4  # bits of the budget that training leaves
 _STRIDES = (2, 1, 0.5, 0.25, 0.125)  # octaves: of the search for an image's own weight of error
-_FIRST = 3.6  # weights of the first layer of synthesis at the start, in steps of the quantiser
+_FIRST = 1.0  # weights of the first layer of synthesis at the start, in steps of the quantiser
 _LAYERS = (1, 2, 3)  # of synthesis
 _WORTH = ANALYSIS + "log_worth"
 _PRIOR_GRIDS = {
@@ -80,7 +80,7 @@ class Dense(Autoencoder):
 
     arch = "dense"
     default_quality = 50
-    default_minutes = 4.0
+    default_minutes = 4.5
     batch = 256
 
     @classmethod
@@ -206,7 +206,6 @@ class Dense(Autoencoder):
 
     @property
     def budget(self) -> int | None:
-        """Bytes that each image's latents take at most, if there is a limit."""
         return self.config.get("budget")
 
     def check(self, pixels: Pixels) -> None:
