@@ -410,7 +410,7 @@ def _table(report: Report) -> str:
 
 
 def _architecture(autoencoder: Autoencoder) -> str:
-    travelling = autoencoder.travelling()
+    travelling, pictures = autoencoder.travelling(), autoencoder.pictures(autoencoder.config)
     config = one_line(", ".join(f"{k} {v}" for k, v in autoencoder.config.items()))
     lines = [
         f"architecture {autoencoder.arch}: {config}",
@@ -421,7 +421,7 @@ def _architecture(autoencoder: Autoencoder) -> str:
         line = f"  {name:24} {shape:>16} {tensor.size:9,}"
         if name in travelling:
             grid = autoencoder.grids[name]
-            line += f" {f'2^{grid}':>6} {coded.bits(tensor, grid) / 8:8,.0f}"
+            line += f" {f'2^{grid}':>6} {coded.bits(tensor, grid, pictures.get(name)) / 8:8,.0f}"
         lines.append(line)
     count = sum(x.size for x in travelling.values())
     size = len(autoencoder.pack())

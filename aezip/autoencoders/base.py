@@ -100,6 +100,11 @@ class Autoencoder(ABC):
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
         """Of the parameters that travel. Raises ModelError for a config that is none."""
 
+    @classmethod
+    def pictures(cls, config: Mapping[str, Any]) -> coded.Pictures:
+        """Of the parameters that lead to pixels, in a config that `shapes` accepts."""
+        return {}
+
     @property
     def code_size(self) -> int:
         """Latents of each image that training keeps; none where analysis undoes synthesis."""
@@ -172,7 +177,12 @@ class Autoencoder(ABC):
             return tried.evaluate(images).value * pixels
 
         self.grids = coded.choose_grids(
-            self.parameters, self.grids, loss, fixed=self.fixed_grids, recovered=recovered
+            self.parameters,
+            self.grids,
+            loss,
+            pixels=self.pictures(self.config),
+            fixed=self.fixed_grids,
+            recovered=recovered,
         )
 
     def frozen(self) -> Self:
@@ -182,12 +192,12 @@ class Autoencoder(ABC):
 
     def pack(self) -> bytes:
         """The travelling parameters as an archive's decoder holds them."""
-        return coded.pack(self.travelling(), self.grids)
+        return coded.pack(self.travelling(), self.grids, self.pictures(self.config))
 
     @classmethod
     def unpack(cls, config: Mapping[str, Any], data: bytes) -> Self:
         """The decoder that `pack` wrote. Raises ModelError for bytes that it did not."""
-        tensors, grids = coded.unpack(data, cls.shapes(config))
+        tensors, grids = coded.unpack(data, cls.shapes(config), cls.pictures(config))
         if not all(np.isfinite(x).all() for x in tensors.values()):
             raise ModelError("the decoder is damaged: its parameters are not finite")
         return cls(config, tensors, grids)

@@ -39,6 +39,7 @@ from aezip.autoencoders.base import (
 from aezip.autoencoders.samples import common_kind, covers, to_pixels, to_samples
 from aezip.entropy import laplace
 from aezip.entropy.coder import Decoder, Encoder
+from aezip.entropy.parameters import Pictures
 from aezip.errors import ModelError
 
 Array = NDArray[np.floating]
@@ -185,6 +186,11 @@ class Dense(Autoencoder):
             "synthesis.w3": (features, size),
             "synthesis.b3": (size,),
         }
+
+    @classmethod
+    def pictures(cls, config: Mapping[str, Any]) -> Pictures:
+        shape = config["height"], config["width"], config["channels"]
+        return {"synthesis.w3": shape, "synthesis.b3": shape}
 
     @classmethod
     def analysis_shapes(cls, config: Mapping[str, Any]) -> Shapes:
