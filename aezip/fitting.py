@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aezip import choosing, nn, starting, workers
 from aezip import images as pictures
-from aezip import nn, starting, workers
 from aezip._version import __version__
 from aezip.autoencoders import (
     ARCHITECTURES,
@@ -46,8 +46,6 @@ _GO_ON_FROM = 0.7  # of the schedule, when a model whose training had ended is t
 _ROUND_FROM = 0.85  # of the schedule: training goes on with parameters rounded as they travel
 _RECOVERED = 0.7  # of what the rounding costs at first
 _ADAPT_FROM = 0.5  # of the schedule, when the model of other images is trained for these
-_DENSE_IMAGES = 1000  # `auto`: as many images of one size and kind, and no larger
-_DENSE_SIZE = 64 * 64 * 3
 _HEADER = {
     "arch", "config", "grids", "progress", "history", "images", "pixels", "seed", "aezip",
 }  # fmt: skip
@@ -158,15 +156,16 @@ def fit(
             history = [list(x) for x in header["history"]]
             at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
         else:
-            kind = _choose(images, budget) if arch == "auto" else ARCHITECTURES[arch]
-            other = starting.model_for(kind.arch) if start is None else Path(start)
+            if arch != "auto":
+                kind = ARCHITECTURES[arch]
+            elif budget is not None:
+                kind = Dense
+            else:
+                kind = _choose(images, quality, start, rng)
             if budget is not None:
                 autoencoder = _start_within(budget, kind, images, start, rng)
-            elif other is None or start == "none":
-                autoencoder = kind.start(images, quality or kind.default_quality, rng)
             else:
-                autoencoder = _adapt(other, kind, images, quality or kind.default_quality)
-                at = _ADAPT_FROM
+                autoencoder, at = _begin(kind, images, quality, start, rng)
         run = _Run(autoencoder, images, rng, at, history)
         if steps is None:
             run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
@@ -477,14 +476,39 @@ def _start_within(
     return Dense.start_within(budget, images, rng)
 
 
-def _choose(images: Sequence[Pixels], budget: int | None = None) -> type[Autoencoder]:
-    """`dense` where the images are many, small and alike; `pyramid` for all else."""
-    if budget is not None:
-        return Dense
-    alike = len({x.shape[:2] for x in images}) == 1
-    if alike and len(images) >= _DENSE_IMAGES and images[0].size <= _DENSE_SIZE:
-        return Dense
-    return Pyramid
+def _choose(
+    images: Sequence[Pixels],
+    quality: int | None,
+    start: str | os.PathLike[str] | None,
+    rng: np.random.Generator,
+) -> type[Autoencoder]:
+    """`dense` where it takes fewer bytes for the same quality, as a short trial has it."""
+    if start not in (None, "none"):
+        return type(load_model(Path(start))[0])
+    if not choosing.may_be_dense(images):
+        return Pyramid
+    used = quality or Dense.default_quality
+    pyramid, _ = _begin(Pyramid, images, used, start, rng)
+    pyramid.grids = pyramid.finest_grids()
+    pyramid.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
+    dense = choosing.trained_briefly(images, used, rng)
+    costs = [choosing.cost(x, images, used) for x in (dense, pyramid.frozen())]
+    return Dense if costs[0] < costs[1] else Pyramid
+
+
+def _begin(
+    kind: type[Autoencoder],
+    images: Sequence[Pixels],
+    quality: int | None,
+    start: str | os.PathLike[str] | None,
+    rng: np.random.Generator,
+) -> tuple[Autoencoder, float]:
+    """What training starts from, and from where in the schedule."""
+    used = quality or kind.default_quality
+    other = starting.model_for(kind.arch) if start is None else Path(start)
+    if other is None or start == "none":
+        return kind.start(images, used, rng), 0.0
+    return _adapt(other, kind, images, used), _ADAPT_FROM
 
 
 def _adapt(

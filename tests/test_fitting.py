@@ -198,13 +198,13 @@ def thousand(tmp_path_factory):
     return folder
 
 
-def test_many_small_images_of_one_size_get_dense_and_one_fewer_pyramid(thousand):
-    found = everything(thousand)
-    assert fitting._choose(found).arch == "dense"
-    assert fitting._choose(found[:-1]).arch == "pyramid"
+def test_many_small_images_of_one_size_get_dense_and_a_few_pyramid(thousand):
+    found, rng = everything(thousand), np.random.default_rng(0)
+    assert fitting._choose(found, 50, "none", rng).arch == "dense"
+    assert fitting._choose(found[:4], 50, "none", rng).arch == "pyramid"
     other = found[-1][:-1]
-    assert fitting._choose([*found, other]).arch == "pyramid"
-    assert fitting._choose([np.zeros((65, 64, 3), np.uint8)] * 1000).arch == "pyramid"
+    assert fitting._choose([*found, other], 50, "none", rng).arch == "pyramid"
+    assert fitting._choose([np.zeros((65, 64, 4), np.uint8)] * 9, 50, "none", rng).arch == "pyramid"
 
 
 def test_auto_is_what_the_command_does(thousand, tmp_path):

@@ -27,6 +27,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 ANALYSIS = "analysis."
 BEST_QUALITY = 100
+LAGRANGIAN = 7.0
+"""Bits that a squared error of one quantiser step is worth, in all architectures."""
 MOST_EFFORT, DEFAULT_EFFORT = 9, 5
 
 

@@ -27,6 +27,7 @@ from aezip import nn
 from aezip.autoencoders.base import (
     ANALYSIS,
     DEFAULT_EFFORT,
+    LAGRANGIAN,
     Autoencoder,
     Loss,
     Parameters,
@@ -43,9 +44,6 @@ from aezip.entropy.parameters import Pictures
 from aezip.errors import ModelError
 
 Array = NDArray[np.floating]
-
-LAGRANGIAN = 7.0
-"""Bits that a squared error of one quantiser step is worth, as for photographs."""
 
 _BATCH = 128
 _LATENTS = 64

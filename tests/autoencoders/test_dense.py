@@ -11,8 +11,7 @@ from samples import digits, photograph
 
 from aezip import metrics, nn
 from aezip.autoencoders import Dense
-from aezip.autoencoders.base import log_step, step_size
-from aezip.autoencoders.dense import LAGRANGIAN
+from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
 from aezip.entropy.coder import Decoder
 from aezip.entropy.parameters import on_grid
 from aezip.errors import ArchiveError, ModelError
