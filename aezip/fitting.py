@@ -44,7 +44,6 @@ _LOOK_EVERY = 0.04  # of the training: how often the fixed sample is evaluated
 _SAVE_EVERY = 60  # seconds
 _GO_ON_FROM = 0.7  # of the schedule, when a model whose training had ended is trained again
 _ROUND_FROM = 0.85  # of the schedule: training goes on with parameters rounded as they travel
-_RECOVERED = 0.7  # of what the rounding costs at first
 _ADAPT_FROM = 0.5  # of the schedule, when the model of other images is trained for these
 _HEADER = {
     "arch", "config", "grids", "progress", "history", "images", "pixels", "seed", "aezip",
@@ -275,7 +274,7 @@ class _Run:
         """From here on gradients are those of parameters rounded to grids coarser than they bear
         yet, and move the exact ones."""
         self._begin_rounding()
-        self.autoencoder.choose_grids(self._images, self._pixels, _RECOVERED)
+        self.autoencoder.choose_grids(self._images, self._pixels, self.autoencoder.recovered)
 
     def best(self) -> Autoencoder:
         """The autoencoder with the best parameters seen so far."""

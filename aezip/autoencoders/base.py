@@ -66,6 +66,7 @@ class Autoencoder(ABC):
     default_quality: ClassVar[int]
     default_minutes: ClassVar[float]
     batch: ClassVar[int]  # images that are best encoded at once
+    recovered: ClassVar[float] = 0.7  # of what rounding parameters costs, by training on with them
     fixed_grids: ClassVar[Mapping[str, int]] = {}  # of small parameters that bear no coarser one
 
     def __init__(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, localcontext
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -81,6 +82,7 @@ class Dense(Autoencoder):
     default_quality = 50
     default_minutes = 4.5
     batch = 256
+    recovered = 0.2
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
@@ -529,19 +531,26 @@ class Dense(Autoencoder):
         return float(2.0 ** (self._octaves_finer(quality) / 32))
 
     def _rows(self, quality: int) -> laplace.Rows:
-        """The latents' frequencies, the same on every machine: integers, and an exponential
-        rounded correctly by `decimal`."""
-        grid = laplace.to_grid(*(self.parameters[name] for name in _PRIOR_GRIDS))
-        finer = self._octaves_finer(quality)
-        with localcontext() as context:
-            context.prec = 40
-            factor = int((Decimal(finer) / 32 * Decimal(2).ln()).exp() * (1 << 24))
-        return laplace.frequency_rows(
-            grid._replace(
-                centre=grid.centre * factor + (1 << 23) >> 24,
-                log_scale=grid.log_scale + (finer * laplace.SCALE_STEPS + 16) // 32,
-            )
+        """The latents' frequencies, the same on every machine."""
+        # Images come one by one: what is the same for all is not computed for each.
+        prior = tuple(self.parameters[name].tobytes() for name in _PRIOR_GRIDS)
+        return _frequencies(prior, self._octaves_finer(quality))
+
+
+@lru_cache(maxsize=8)
+def _frequencies(prior: tuple[bytes, ...], finer: int) -> laplace.Rows:
+    """Of latents that are 2**(finer / 32) times as fine as their prior's (float32 arrays as bytes,
+    in the order of `_PRIOR_GRIDS`): integers, and an exponential rounded correctly by `decimal`."""
+    grid = laplace.to_grid(*(np.frombuffer(x, np.float32) for x in prior))
+    with localcontext() as context:
+        context.prec = 40
+        factor = int((Decimal(finer) / 32 * Decimal(2).ln()).exp() * (1 << 24))
+    return laplace.frequency_rows(
+        grid._replace(
+            centre=grid.centre * factor + (1 << 23) >> 24,
+            log_scale=grid.log_scale + (finer * laplace.SCALE_STEPS + 16) // 32,
         )
+    )
 
 
 def _worth(quality: int) -> float:
