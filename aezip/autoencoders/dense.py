@@ -419,10 +419,10 @@ class Dense(Autoencoder):
     def _rate_slope(self, latents: Array, unit: np.float32) -> Array:
         """Of the rate by each latent, averaged over the rounding interval: at a whole number of its
         own there may be a peak."""
-        prior = [np.broadcast_to(self.parameters[name], latents.shape) for name in _PRIOR_GRIDS]
+        prior = [self.parameters[name] for name in _PRIOR_GRIDS]
         half = np.float32(0.5) / unit
-        upper = laplace.mixture_bits(latents + half, *prior)[0]
-        return (upper - laplace.mixture_bits(latents - half, *prior)[0]) * unit
+        upper, lower = (laplace.rate(latents + x, *prior) for x in (half, -half))
+        return (upper - lower) * unit
 
     def _curvature(self, worth: Array | np.float32) -> Array:
         """Second derivatives by each latent, of the squared error where half of the units are on,
@@ -437,8 +437,8 @@ class Dense(Autoencoder):
 
     def _bits(self, latents: Array) -> Array:
         """What each image takes, in theory, of latents (n, latents)."""
-        prior = [np.broadcast_to(self.parameters[name], latents.shape) for name in _PRIOR_GRIDS]
-        return laplace.mixture_bits(latents, *prior)[0].sum(axis=1)
+        prior = (self.parameters[name] for name in _PRIOR_GRIDS)
+        return laplace.rate(latents, *prior).sum(axis=1)
 
     def _synthesis(
         self, latents: Array
