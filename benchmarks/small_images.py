@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,9 @@ def main(
         wanted = options.split() + ([] if quality is None else ["--quality", str(quality)])
         length = [] if "--steps" in wanted else ["--minutes", str(minutes)]
         said, seconds = run("fit", folder, "--model", model, *length, *wanted)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         click.echo(f"{said.strip()}\nfit: {seconds / 60:.2f} minutes")
+        click.echo(f"memory of the largest process: {peak / 1e9:.2f} GB, shared pixels included")
         said, seconds = run("compress", folder, out, "--model", model, "--effort", effort)
         click.echo(said.strip())
         archive = aezip.open(out)

@@ -63,6 +63,8 @@ _MOST_BUDGET = 1 << 16  # bytes
 _SPARE = 4  # bits of the budget that training leaves
 _STRIDES = (2, 1, 0.5, 0.25, 0.125)  # octaves: of the search for an image's own weight of error
 _FIRST = 1.0  # weights of the first layer of synthesis at the start, in steps of the quantiser
+_WARM = 0.03  # of the training, in which the rates of learning grow
+_SMALL = 28 * 28  # samples of an image for which they are chosen
 _LAYERS = (1, 2, 3)  # of synthesis
 _WORTH = ANALYSIS + "log_worth"
 _PRIOR_GRIDS = {
@@ -225,7 +227,18 @@ class Dense(Autoencoder):
 
     def rates(self, progress: float) -> Callable[[str], float]:
         scale = 0.5 * (1 + np.cos(np.pi * min(progress, 1))) * 2e-3 + 1e-6
-        return lambda name: scale * (10 if name.startswith("prior.") or name == _WORTH else 1)
+        # Adam's first steps are as long as its others, and would undo the closed form.
+        scale *= min(0.05 + progress / _WARM, 1)
+        size = len(self.parameters["synthesis.b3"])
+        # Of images with more pixels, weights are smaller where they lead to them (whose directions
+        # have length one), and more of them add up where they come from them.
+        share = min(_SMALL / size, 1)
+        special = {ANALYSIS + "w1": share, "synthesis.w3": share**0.5, _WORTH: 10.0}
+
+        def rate(name: str) -> float:
+            return scale * (10 if name.startswith("prior.") else special.get(name, 1.0))
+
+        return rate
 
     def sample_loss(
         self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
