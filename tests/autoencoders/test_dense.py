@@ -208,7 +208,7 @@ def test_effort_pays(fitted, quality):
     totals = np.sum(costs, axis=1)
     # Payloads are whole bytes and images whole grey levels.
     assert 1.005 * totals[0] > totals[1] > 0.995 * totals[2] and totals[3] < 1.005 * totals[2]
-    assert totals[0] > totals[2]
+    assert totals[2] < totals[0] + 2 * len(digits())  # a payload ends within a byte
     assert (np.array(costs[3]) < np.array(costs[0]) * 1.02 + 16).all()
 
 
