@@ -121,6 +121,12 @@ def main(context: click.Context) -> None:
     help="1 to 100: what compress will use unless told otherwise; a dense model is made for it.",
 )
 @click.option(
+    "--bytes",
+    "budget",
+    type=click.IntRange(min=1),
+    help="What each image's latents take at most, instead of a quality: as placeholders do.",
+)
+@click.option(
     "--start",
     metavar="MODEL.h5",
     help="A model of other images to start from; by default the one that comes with aezip; "
@@ -147,6 +153,7 @@ def fit(
     minutes: float | None,
     steps: int | None,
     quality: int | None,
+    budget: int | None,
     start: str | None,
     seed: int,
     jobs: int | None,
@@ -160,6 +167,8 @@ def fit(
         raise click.UsageError("--minutes and --steps exclude each other")
     if minutes is not None and not math.isfinite(minutes):
         raise click.UsageError("--minutes is a number of minutes")
+    if quality is not None and budget is not None:
+        raise click.UsageError("--quality and --bytes exclude each other")
     with console.bar(100, bar_format=_BAR, desc="reading the images") as bar:
 
         def show(p: Progress) -> None:
@@ -176,6 +185,7 @@ def fit(
             minutes=minutes,
             steps=steps,
             quality=quality,
+            budget=budget,
             start=start,
             seed=seed,
             jobs=jobs or processors(),
@@ -532,13 +542,19 @@ def _table(report: Report) -> str:
     ]
     if report.archive_bytes > report.original_bytes:
         lines.append("the archive is larger than the images: it does not pay here")
+    smaller = [k for k, v in report.peers.items() if v is not None and v < report.archive_bytes]
+    if smaller:
+        lines.append(
+            f"{' and '.join(smaller)} would be smaller at equal PSNR: the decoder alone is "
+            f"{100 * report.decoder_bytes / report.archive_bytes:.0f} % of the archive"
+        )
     if not exact and report.peers:
         lines.append(f"~ extrapolated from {report.compared} of the images")
     return "\n".join(lines)
 
 
 def _architecture(autoencoder: Autoencoder) -> str:
-    travelling = autoencoder.travelling()
+    travelling, pictures = autoencoder.travelling(), autoencoder.pictures(autoencoder.config)
     config = one_line(", ".join(f"{k} {v}" for k, v in autoencoder.config.items()))
     lines = [
         f"architecture {autoencoder.arch}: {config}",
@@ -549,7 +565,7 @@ def _architecture(autoencoder: Autoencoder) -> str:
         line = f"  {name:24} {shape:>16} {tensor.size:9,}"
         if name in travelling:
             grid = autoencoder.grids[name]
-            line += f" {f'2^{grid}':>6} {coded.bits(tensor, grid) / 8:8,.0f}"
+            line += f" {f'2^{grid}':>6} {coded.bits(tensor, grid, pictures.get(name)) / 8:8,.0f}"
         lines.append(line)
     count = sum(x.size for x in travelling.values())
     size = len(autoencoder.pack())

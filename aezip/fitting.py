@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from aezip import choosing, nn, stages, starting, workers
 from aezip import images as pictures
-from aezip import nn, stages, starting, workers
 from aezip._version import __version__
 from aezip.autoencoders import (
     ARCHITECTURES,
@@ -36,16 +37,14 @@ from aezip.shared import Shared, share
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import content_id, read_model, write_model
 
-_MEMORY = 1 << 30  # bytes of pixels held while fitting; of larger collections, a part of each image
+_HELD = 3 << 29  # bytes of pixels, in a file, while fitting: of larger collections, a part
+_LARGEST = 1 << 30  # bytes of pixels that images are cut down to, before some are left out
 _BATCHES = 2  # whose gradients are averaged; computed side by side where there are several jobs
 _LOOK_EVERY = 0.04  # of the training: how often the fixed sample is evaluated
 _SAVE_EVERY = 60  # seconds
 _GO_ON_FROM = 0.7  # of the schedule, when a model whose training had ended is trained again
 _ROUND_FROM = 0.85  # of the schedule: training goes on with parameters rounded as they travel
-_RECOVERED = 0.7  # of what the rounding costs at first
 _ADAPT_FROM = 0.5  # of the schedule, when the model of other images is trained for these
-_DENSE_IMAGES = 1000  # `auto`: as many images of one size and kind, and no larger
-_DENSE_SIZE = 64 * 64 * 3
 _HEADER = {
     "arch", "config", "grids", "progress", "history", "images", "pixels", "seed", "aezip",
 }  # fmt: skip
@@ -111,6 +110,7 @@ def fit(
     minutes: float | None = None,
     steps: int | None = None,
     quality: int | None = None,
+    budget: int | None = None,
     start: str | os.PathLike[str] | None = None,
     seed: int = 0,
     jobs: int = 1,
@@ -125,9 +125,11 @@ def fit(
     alike (the same machine and number of threads), whatever the jobs. jobs: processes that train
     side by side, of which two are of use; more than one needs the usual
     `if __name__ == "__main__"` in a script. quality: 1 to 100, what `compress` will use
-    unless told otherwise; `dense` is trained for it. device: "cpu", or "cuda": gradients are
-    computed by CuPy on an NVIDIA GPU, in this process. start: the model of other images to start
-    from, by default the one that comes with aezip for the architecture; "none" for none.
+    unless told otherwise; `dense` is trained for it. budget: bytes that each image's latents take
+    at most, instead of a quality; only `dense` can promise that. device: "cpu", or "cuda":
+    gradients are computed by CuPy on an NVIDIA GPU, in this process. start: the model of other
+    images to start from, by default the one that comes with aezip for the architecture; "none" for
+    none.
     progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
 
     Raises ImageError for a folder without images, ModelError for everything about the model.
@@ -141,58 +143,64 @@ def fit(
         raise ModelError(f"there is no architecture {one_line(arch)}; there are {known}")
     if minutes is not None and steps is not None:
         raise ModelError("a training takes so many minutes or so many steps, not both")
+    if quality is not None and budget is not None:
+        raise ModelError("a model is fitted for a quality or for a budget of bytes, not for both")
     try:
         ops = nn.ops_for(device)
     except (nn.DeviceError, ValueError) as error:
         raise ModelError(str(error)) from error
     found = pictures.find(folder)
-    images, failed = _load(Path(folder), found.names)
-    rng = np.random.default_rng(seed)
-    history: list[list[float]] = []
-    pictured: list[dict[str, Any]] = []
-    at = 0.0
-    if path.exists():
-        autoencoder, header = load_model(path)
-        _check_continues(path, autoencoder, images, arch, quality)
-        history = [list(x) for x in header["history"]]
-        pictured = list(header.get("stages", []))
-        at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
-    else:
-        kind = _choose(images) if arch == "auto" else ARCHITECTURES[arch]
-        quality = quality or kind.default_quality
-        other = starting.model_for(kind.arch) if start is None else Path(start)
-        if other is None or start == "none":
-            autoencoder = kind.start(images, quality, rng)
+    with tempfile.TemporaryDirectory(prefix="aezip-", ignore_cleanup_errors=True) as temporary:
+        pixels, failed = _load(Path(folder), found.names, Path(temporary))
+        images = pixels.arrays()
+        rng = np.random.default_rng(seed)
+        history: list[list[float]] = []
+        pictured: list[dict[str, Any]] = []
+        at = 0.0
+        if path.exists():
+            autoencoder, header = load_model(path)
+            _check_continues(path, autoencoder, images, arch, quality, budget)
+            history = [list(x) for x in header["history"]]
+            pictured = list(header.get("stages", []))
+            at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
         else:
-            autoencoder = _adapt(other, kind, images, quality)
-            at = _ADAPT_FROM
-    run = _Run(autoencoder, images, rng, at, history, pictured)
-    if steps is None:
-        run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
-    else:
-        run.until_step(steps)
+            if arch != "auto":
+                kind = ARCHITECTURES[arch]
+            elif budget is not None:
+                kind = Dense
+            else:
+                kind = _choose(images, quality, start, rng)
+            if budget is not None:
+                autoencoder = _start_within(budget, kind, images, start, rng)
+            else:
+                autoencoder, at = _begin(kind, images, quality, start, rng)
+        run = _Run(autoencoder, images, rng, at, history, pictured)
+        if steps is None:
+            run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
+        else:
+            run.until_step(steps)
 
-    def save() -> None:
-        _write(path, run, images, seed)
+        def save() -> None:
+            _write(path, run, images, seed)
 
-    interrupted = False
-    try:
-        save()  # a place that cannot be written to is better known before the training than after
-        run.train(ops, min(jobs, _BATCHES), progress, save)
-    except KeyboardInterrupt:
-        interrupted = True
-        run.keep_best()
-    save()
-    return Fitted(
-        path=path,
-        autoencoder=autoencoder,
-        images=len(images),
-        skipped=found.skipped,
-        failed=failed,
-        interrupted=interrupted,
-        seconds=time.monotonic() - began,
-        history=history,
-    )
+        interrupted = False
+        try:
+            save()  # a place that cannot be written to is better known before than after it all
+            run.train(ops, min(jobs, _BATCHES), pixels, progress, save)
+        except KeyboardInterrupt:
+            interrupted = True
+            run.keep_best()
+        save()
+        return Fitted(
+            path=path,
+            autoencoder=run.best(),
+            images=len(images),
+            skipped=found.skipped,
+            failed=failed,
+            interrupted=interrupted,
+            seconds=time.monotonic() - began,
+            history=history,
+        )
 
 
 class _Run:
@@ -222,6 +230,9 @@ class _Run:
         self._best: tuple[float, Parameters, dict[str, int]] | None = None
         self._pixels = sum(x.shape[0] * x.shape[1] for x in images)
         self._rounding = False
+        if autoencoder.code_size:
+            size = len(images), autoencoder.code_size
+            autoencoder.codes = np.full(size, np.nan, np.float32)
         autoencoder.grids = autoencoder.finest_grids()
 
     def until_step(self, steps: int) -> None:
@@ -235,6 +246,7 @@ class _Run:
         self,
         ops: nn.Ops,
         jobs: int,
+        pixels: Shared,
         progress: Callable[[Progress], None] | None,
         save: Callable[[], None],
     ) -> None:
@@ -244,7 +256,7 @@ class _Run:
         if not self.pictured:
             self._picture()
         due = list(stages.SHARES)
-        with _gradients(self.autoencoder, self._images, ops, jobs) as gradients:
+        with _gradients(self.autoencoder, self._images, pixels, ops, jobs) as gradients:
             while (done := min(self._done(), 1.0)) < 1:
                 self.progress = self._first + (1 - self._first) * done
                 if self.progress >= _ROUND_FROM and not self._rounding:
@@ -287,7 +299,7 @@ class _Run:
         """From here on gradients are those of parameters rounded to grids coarser than they bear
         yet, and move the exact ones."""
         self._begin_rounding()
-        self.autoencoder.choose_grids(self._images, self._pixels, _RECOVERED)
+        self.autoencoder.choose_grids(self._images, self._pixels, self.autoencoder.recovered)
 
     def best(self) -> Autoencoder:
         """The autoencoder with the best parameters seen so far."""
@@ -350,7 +362,11 @@ _Gradients = Callable[[Parameters, float, list[np.random.Generator]], list[Param
 
 @contextmanager
 def _gradients(
-    autoencoder: Autoencoder, images: Sequence[Pixels], ops: nn.Ops, jobs: int
+    autoencoder: Autoencoder,
+    images: Sequence[Pixels],
+    pixels: Shared,
+    ops: nn.Ops,
+    jobs: int,
 ) -> Iterator[_Gradients]:
     """A function that gives, for parameters, the gradients of one random batch for each random
     generator.
@@ -359,15 +375,19 @@ def _gradients(
     lies in files that all map: the images once, the parameters and the gradients as they change.
     A GPU, whose backend `ops` then is, is kept busy by one process.
     """
+    parts = _parts(images, autoencoder.codes)
     if jobs <= 1 or ops is not nn.NUMPY:
 
         def compute_here(
             used: Parameters, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
             there = {name: ops.asarray(value) for name, value in used.items()}
-            as_used = type(autoencoder)(autoencoder.config, there)
-            found = (as_used.sample_loss(images, progress, rng).gradients or {} for rng in rngs)
-            return [{name: ops.to_host(value) for name, value in x.items()} for x in found]
+            found = []
+            for (part, codes), rng in zip(parts, rngs, strict=True):
+                as_used = type(autoencoder)(autoencoder.config, there, codes=codes)
+                gradients = as_used.sample_loss(part, progress, rng).gradients or {}
+                found.append({name: ops.to_host(value) for name, value in gradients.items()})
+            return found
 
         yield compute_here
         return
@@ -376,13 +396,16 @@ def _gradients(
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="aezip-", ignore_cleanup_errors=True)
         )
-        pixels = share(Path(folder, "images"), images)
         slots = [
             share(Path(folder, name), own.values())
             for name in ("parameters", *(f"gradients{batch}" for batch in range(_BATCHES)))
         ]
+        kept = None
+        if autoencoder.codes is not None:
+            kept = share(Path(folder, "codes"), [autoencoder.codes])
+            autoencoder.codes = kept.arrays()[0]
         parameters, *gradients = (slot.named(own) for slot in slots)
-        state = (autoencoder.arch, autoencoder.config, list(own), pixels, slots)
+        state = (autoencoder.arch, autoencoder.config, list(own), pixels, kept, slots)
         run = stack.enter_context(workers.crew(_gradient_worker, state, jobs))
 
         def compute(
@@ -399,16 +422,37 @@ def _gradients(
         yield compute
 
 
+def _parts(
+    images: Sequence[Pixels], codes: NDArray[np.float32] | None
+) -> list[tuple[Sequence[Pixels], NDArray[np.float32] | None]]:
+    """What each of the batches that are computed side by side draws from: all images, or where
+    each image has a code of its own, images of which no other batch changes that."""
+    if codes is None:
+        return [(images, None)] * _BATCHES
+    return [
+        (images[batch::_BATCHES], codes[batch::_BATCHES])
+        if batch < len(images)
+        else (images, codes.copy())
+        for batch in range(_BATCHES)
+    ]
+
+
 def _gradient_worker(
-    arch: str, config: dict[str, Any], names: list[str], pixels: Shared, slots: list[Shared]
+    arch: str,
+    config: dict[str, Any],
+    names: list[str],
+    pixels: Shared,
+    kept: Shared | None,
+    slots: list[Shared],
 ) -> Callable[[tuple[int, float, np.random.Generator]], list[str]]:
     """In a process of its own: computes the gradients of a batch, and says which there are."""
-    images = pixels.arrays()
+    parts = _parts(pixels.arrays(), kept.arrays()[0] if kept else None)
     parameters, *gradients = (slot.named(names) for slot in slots)
     autoencoder = ARCHITECTURES[arch](config, parameters)
 
     def work(batch: tuple[int, float, np.random.Generator]) -> list[str]:
         number, progress, rng = batch
+        images, autoencoder.codes = parts[number]
         found = autoencoder.sample_loss(images, progress, rng).gradients or {}
         for name, value in found.items():
             gradients[number][name][:] = value
@@ -417,38 +461,87 @@ def _gradient_worker(
     return work
 
 
-def _load(folder: Path, names: Sequence[str]) -> tuple[list[Pixels], list[tuple[str, str]]]:
-    """(images, [(name, why it could not be read)]). Of images too large to be held all together,
-    a part from the middle; of too many even so, a part."""
-    images: list[Pixels] = []
-    failed, held = [], 0
-    most = max(_MEMORY // max(len(names), 1), 4 * 256 * 256)
-    for name in names:
-        try:
-            pixels = pictures.to_array(pictures.read(folder / name))
-        except ImageError as error:
-            failed.append((name, str(error)))
-            continue
-        if pixels.nbytes > most:
-            height, width = (int(n * (most / pixels.nbytes) ** 0.5) or 1 for n in pixels.shape[:2])
-            top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-            pixels = pixels[top : top + height, left : left + width].copy()
-        images.append(pixels)
-        held += pixels.nbytes
-        if held > 2 * _MEMORY:
-            images = images[::2]
-            held = sum(x.nbytes for x in images)
-    if not images:
+def _load(
+    folder: Path, names: Sequence[str], temporary: Path
+) -> tuple[Shared, list[tuple[str, str]]]:
+    """The images, in a file below `temporary`, so that memory holds only what is in use; and
+    [(name, why it could not be read)]. Of images too large to be held all together, a part from
+    the middle; of too many even so, every second, or fourth, and so on."""
+    failed: list[tuple[str, str]] = []
+    most = max(_LARGEST // max(len(names), 1), 4 * 256 * 256)
+
+    def readable(every: int) -> Iterator[Pixels]:
+        for name in names[::every]:
+            try:
+                yield _middle(pictures.to_array(pictures.read(folder / name)), most)
+            except ImageError as error:
+                failed.append((name, str(error)))
+
+    every = 1
+    while (pixels := share(temporary / "images", readable(every), _HELD)) is None:
+        every *= 2
+        failed.clear()
+    if not pixels.places:
         raise ImageError(f"{one_line(folder)}: none of its {len(names)} images can be read")
-    return images, failed
+    return pixels, failed
 
 
-def _choose(images: Sequence[Pixels]) -> type[Autoencoder]:
-    """`dense` where the images are many, small and alike; `pyramid` for all else."""
-    alike = len({x.shape for x in images}) == 1
-    if alike and len(images) >= _DENSE_IMAGES and images[0].size <= _DENSE_SIZE:
-        return Dense
-    return Pyramid
+def _middle(pixels: Pixels, most: int) -> Pixels:
+    """An image's middle, of about `most` bytes where it has more."""
+    if pixels.nbytes <= most:
+        return pixels
+    height, width = (int(n * (most / pixels.nbytes) ** 0.5) or 1 for n in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def _start_within(
+    budget: int,
+    kind: type[Autoencoder],
+    images: Sequence[Pixels],
+    start: str | os.PathLike[str] | None,
+    rng: np.random.Generator,
+) -> Autoencoder:
+    if kind is not Dense:
+        raise ModelError(f"only dense keeps a budget of bytes, {kind.arch} does not")
+    if start not in (None, "none"):
+        raise ModelError("a model with a budget of bytes starts from its own images alone")
+    return Dense.start_within(budget, images, rng)
+
+
+def _choose(
+    images: Sequence[Pixels],
+    quality: int | None,
+    start: str | os.PathLike[str] | None,
+    rng: np.random.Generator,
+) -> type[Autoencoder]:
+    """`dense` where it takes fewer bytes for the same quality, as a short trial has it."""
+    if start not in (None, "none"):
+        return type(load_model(Path(start))[0])
+    if not choosing.may_be_dense(images):
+        return Pyramid
+    used = quality or Dense.default_quality
+    pyramid, _ = _begin(Pyramid, images, used, start, rng)
+    pyramid.grids = pyramid.finest_grids()
+    pyramid.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
+    dense = choosing.trained_briefly(images, used, rng)
+    costs = [choosing.cost(x, images, used) for x in (dense, pyramid.frozen())]
+    return Dense if costs[0] < costs[1] else Pyramid
+
+
+def _begin(
+    kind: type[Autoencoder],
+    images: Sequence[Pixels],
+    quality: int | None,
+    start: str | os.PathLike[str] | None,
+    rng: np.random.Generator,
+) -> tuple[Autoencoder, float]:
+    """What training starts from, and from where in the schedule."""
+    used = quality or kind.default_quality
+    other = starting.model_for(kind.arch) if start is None else Path(start)
+    if other is None or start == "none":
+        return kind.start(images, used, rng), 0.0
+    return _adapt(other, kind, images, used), _ADAPT_FROM
 
 
 def _adapt(
@@ -469,6 +562,7 @@ def _check_continues(
     images: Sequence[Pixels],
     arch: str,
     quality: int | None,
+    budget: int | None,
 ) -> None:
     """Whether training can go on from the model that is there, or it had better be removed."""
     advice = f"remove {one_line(path)} to start anew, or choose another --model"
@@ -478,6 +572,9 @@ def _check_continues(
         raise ModelError(
             f"the model there was fitted for quality {autoencoder.config['quality']}: {advice}"
         )
+    if budget not in (None, has := autoencoder.config.get("budget")):
+        fitted = "without a budget" if has is None else f"for {has} bytes an image"
+        raise ModelError(f"the model there was fitted {fitted}: {advice}")
     for pixels in images:
         try:
             autoencoder.check(pixels)

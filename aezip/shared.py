@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,19 @@ class Shared(NamedTuple):
         return dict(zip(names, self.arrays(), strict=True))
 
 
-def share(path: Path, arrays: Iterable[NDArray]) -> Shared:
-    """Write arrays to a new file, one after the other, so that only one is held at a time."""
+@overload
+def share(path: Path, arrays: Iterable[NDArray]) -> Shared: ...
+@overload
+def share(path: Path, arrays: Iterable[NDArray], most: int) -> Shared | None: ...
+def share(path: Path, arrays: Iterable[NDArray], most: int | None = None) -> Shared | None:
+    """Write arrays to a new file, one after the other, so that only one is held at a time; None
+    where they take more than `most` bytes."""
     places = []
     with open(path, "wb") as file:
         for array in arrays:
             file.write(bytes(-file.tell() % _ALIGNED))
             places.append((file.tell(), array.shape, array.dtype.str))
             file.write(np.ascontiguousarray(array).data)
+            if most is not None and file.tell() > most:
+                return None
     return Shared(path, places)

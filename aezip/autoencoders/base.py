@@ -27,6 +27,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 ANALYSIS = "analysis."
 BEST_QUALITY = 100
+LAGRANGIAN = 7.0
+"""Bits that a squared error of one quantiser step is worth, in all architectures."""
 MOST_EFFORT, DEFAULT_EFFORT = 9, 5
 
 
@@ -55,13 +57,16 @@ class Autoencoder(ABC):
     """An architecture (`config`, numbers JSON can hold) with its parameters.
 
     grids: of each travelling parameter, the base-2 logarithm of the grid it is rounded to when
-    it travels; empty until training has ended.
+    it travels; empty until training has ended. codes: (images, latents) float32, while training an
+    architecture with `code_size` only: what it keeps of each image of the collection from one visit
+    to the next, NaN before the first.
     """
 
     arch: ClassVar[str]
     default_quality: ClassVar[int]
     default_minutes: ClassVar[float]
     batch: ClassVar[int]  # images that are best encoded at once
+    recovered: ClassVar[float] = 0.7  # of what rounding parameters costs, by training on with them
     fixed_grids: ClassVar[Mapping[str, int]] = {}  # of small parameters that bear no coarser one
 
     def __init__(
@@ -69,10 +74,12 @@ class Autoencoder(ABC):
         config: Mapping[str, Any],
         parameters: Parameters,
         grids: Mapping[str, int] | None = None,
+        codes: NDArray[np.float32] | None = None,
     ) -> None:
         self.config = dict(config)
         self.parameters = parameters
         self.grids = dict(grids or {})
+        self.codes = codes
 
     # --- what an architecture provides ---
 
@@ -95,6 +102,22 @@ class Autoencoder(ABC):
     @abstractmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
         """Of the parameters that travel. Raises ModelError for a config that is none."""
+
+    @classmethod
+    def pictures(cls, config: Mapping[str, Any]) -> coded.Pictures:
+        """Of the parameters that lead to pixels, in a config that `shapes` accepts."""
+        return {}
+
+    @property
+    def code_size(self) -> int:
+        """Latents of each image that training keeps; none where analysis undoes synthesis."""
+        return 0
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes that each image's latents take at most, whatever the quality, if there is a
+        limit."""
+        return None
 
     @classmethod
     def analysis_shapes(cls, config: Mapping[str, Any]) -> Shapes:
@@ -161,25 +184,31 @@ class Autoencoder(ABC):
         quality that is expected to come back when training goes on with rounded parameters."""
 
         def loss(tensors: Parameters) -> float:
-            return type(self)(self.config, tensors).evaluate(images).value * pixels
+            tried = type(self)(self.config, tensors, codes=self.codes)
+            return tried.evaluate(images).value * pixels
 
         self.grids = coded.choose_grids(
-            self.parameters, self.grids, loss, fixed=self.fixed_grids, recovered=recovered
+            self.parameters,
+            self.grids,
+            loss,
+            pixels=self.pictures(self.config),
+            fixed=self.fixed_grids,
+            recovered=recovered,
         )
 
     def frozen(self) -> Self:
         """This autoencoder with its travelling parameters rounded as an archive holds them."""
         rounded = {k: coded.on_grid(v, self.grids[k]) for k, v in self.travelling().items()}
-        return type(self)(self.config, {**self.parameters, **rounded}, self.grids)
+        return type(self)(self.config, {**self.parameters, **rounded}, self.grids, self.codes)
 
     def pack(self) -> bytes:
         """The travelling parameters as an archive's decoder holds them."""
-        return coded.pack(self.travelling(), self.grids)
+        return coded.pack(self.travelling(), self.grids, self.pictures(self.config))
 
     @classmethod
     def unpack(cls, config: Mapping[str, Any], data: bytes) -> Self:
         """The decoder that `pack` wrote. Raises ModelError for bytes that it did not."""
-        tensors, grids = coded.unpack(data, cls.shapes(config))
+        tensors, grids = coded.unpack(data, cls.shapes(config), cls.pictures(config))
         if not all(np.isfinite(x).all() for x in tensors.values()):
             raise ModelError("the decoder is damaged: its parameters are not finite")
         return cls(config, tensors, grids)

@@ -133,6 +133,26 @@ def mixture_bits(
     return bits, (by_value, -by_value, by_log_scale, by_spread, by_weight)
 
 
+def rate(value: Array, centre: Array, log_scale: Array, spread: Array, weight: Array) -> Array:
+    """The bits of `mixture_bits` alone, of values (..., n) with parameters (n,): several times
+    faster where no derivatives are wanted."""
+    dtype = value.dtype.type
+    narrow = np.exp2(np.clip(log_scale, *LOG_SCALE_RANGE)).astype(dtype)
+    wide = narrow * np.exp2(np.clip(spread, *SPREAD_RANGE)).astype(dtype)
+    share = np.clip(weight, 0, 1).astype(dtype)
+    a = np.abs(value - centre)
+    p = np.full_like(a, 2.0**-18)
+    for scale, part in ((narrow, share), (wide, 1 - share)):
+        slope = -1 / scale
+        # Both ends of the interval on one side of the centre; otherwise what is outside is less
+        # than one by as much as is beyond its two ends.
+        beyond = np.exp(slope * np.abs(a - dtype(0.5)))
+        other = np.exp(slope * (a + dtype(0.5)))
+        inside = np.where(a >= 0.5, beyond - other, dtype(2) - beyond - other)
+        p += (dtype(0.5) * part) * inside
+    return -np.log2(p)
+
+
 @lru_cache(maxsize=1)
 def _tables() -> NDArray[np.float32]:
     """Frequencies of one Laplace component: (scales, CENTRE_STEPS, SYMBOLS), each row summing
@@ -204,6 +224,11 @@ def frequency_rows(grid: GridParameters) -> Rows:
 def _within(x: Integers, low: int, high: int) -> Integers:
     # For the few latents of a decoding step this takes a third of the time of np.clip.
     return np.minimum(np.maximum(x, low), high)
+
+
+def likeliest(rows: Rows) -> NDArray[np.int64]:
+    """The value of each of n latents that takes the fewest bits: (n,), the lowest of several."""
+    return rows.base + (rows.frequencies[:, :-1].argmax(axis=1) - RADIUS << rows.shift)
 
 
 def coded_bits(values: Integers, rows: Rows) -> NDArray[np.float32]:

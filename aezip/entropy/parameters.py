@@ -1,26 +1,32 @@
 """The decoder's parameters as entropy-coded bytes: they travel with every archive, so they are
 rounded to grids no finer than the images need and coded like latents.
 
-Each tensor has a grid of 2**grid and one distribution of `laplace`, chosen for the fewest bytes.
-The layout of the bytes: for each tensor, in the order of the names, the grid (int8), log_scale,
-spread and weight (uint8 each, log_scale from the lowest); then the range-coded values.
+Each tensor has a grid of 2**grid and one distribution of `laplace`, chosen for the fewest bytes, or
+where it leads to pixels a model of `pictures`. The layout of the bytes: for each tensor, in the
+order of the names, the grid (int8), then log_scale, spread and weight (uint8 each, log_scale from
+the lowest) or that model; then the range-coded values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aezip.entropy import laplace
+from aezip.entropy import laplace, pictures
 from aezip.entropy.coder import Decoder, Encoder
 from aezip.errors import ArchiveError, ModelError
 
 Array = NDArray[np.floating]
 Grids = Mapping[str, int]
 
-_HEAD = 4  # bytes per tensor before the coded values
+Pictures = Mapping[str, pictures.Shape]
+"""The tensors (..., pixels) whose last axis is one of pixels: height, width, channels."""
+
+_NONE: Pictures = MappingProxyType({})
+_HEAD = 3  # bytes of a distribution
 _LOWEST = laplace.LOG_SCALE_RANGE[0] * laplace.SCALE_STEPS
 _CHUNK = 1 << 15
 _LARGE = 1000  # values in a tensor whose grid is worth a search
@@ -32,54 +38,78 @@ def on_grid(tensor: Array, grid: int) -> Array:
     return np.rint(tensor / step) * step
 
 
-def pack(tensors: Mapping[str, Array], grids: Grids) -> bytes:
+def pack(tensors: Mapping[str, Array], grids: Grids, pixels: Pictures = _NONE) -> bytes:
     """All tensors, each rounded to its grid, as bytes that `unpack` reads."""
     heads, coder = [], Encoder()
     for name in sorted(tensors):
         values = _whole(tensors[name], grids[name])
+        heads.append(bytes([grids[name] & 0xFF]))
+        if name in pixels:
+            shape = pixels[name]
+            heads.append(pictures.encode(values.reshape(-1, _size(shape)), shape, coder))
+            continue
         scale, spread, weight = _fit(values)
-        heads.append(bytes([grids[name] & 0xFF, scale - _LOWEST, spread, weight]))
+        heads.append(bytes([scale - _LOWEST, spread, weight]))
         for start in range(0, len(values), _CHUNK):
             part = values[start : start + _CHUNK]
             coder.encode(part, _rows(len(part), scale, spread, weight))
     return b"".join(heads) + coder.finish()
 
 
-def unpack(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, Array], Grids]:
+def unpack(
+    data: bytes, shapes: Mapping[str, tuple[int, ...]], pixels: Pictures = _NONE
+) -> tuple[dict[str, Array], Grids]:
     """(tensors, grids): what `pack` was given, rounded; tensors float32 of the given shapes.
 
     Raises ModelError where the bytes are not those of such tensors.
     """
     names = sorted(shapes)
-    heads = np.frombuffer(data[: _HEAD * len(names)], np.uint8)
-    if len(heads) < _HEAD * len(names):
+    heads, at = {}, 0
+    for name in names:
+        end = at + 1 + (pictures.HEAD if name in pixels else _HEAD)
+        heads[name], at = data[at:end], end
+    if len(data) < at:
         raise ModelError("the decoder is damaged: its parameters end too early")
-    coder = Decoder(data[len(heads) :])
+    coder = Decoder(data[at:])
     tensors, grids = {}, {}
-    for name, head in zip(names, heads.reshape(-1, _HEAD).tolist(), strict=True):
-        grid, scale, spread, weight = head
-        grids[name] = grid - 256 if grid > 127 else grid
-        size = int(np.prod(shapes[name]))
+    for name in names:
+        head = heads[name]
+        grids[name] = head[0] - 256 if head[0] > 127 else head[0]
         try:
-            values = [
-                coder.decode(
-                    _rows(min(_CHUNK, size - start), scale + _LOWEST, spread, weight)
-                )
-                for start in range(0, size, _CHUNK)
-            ]
+            values = _values(head[1:], shapes[name], pixels.get(name), coder)
         except ArchiveError as error:
             raise ModelError("the decoder is damaged: its parameters cannot be decoded") from error
-        flat = np.concatenate(values) * 2.0 ** grids[name]
+        flat = values.ravel() * 2.0 ** grids[name]
         with np.errstate(over="ignore"):  # only what is damaged is so large
             tensors[name] = flat.astype(np.float32).reshape(shapes[name])
     return tensors, grids
 
 
-def bits(tensor: Array, grid: int) -> float:
+def _values(
+    head: bytes, shape: tuple[int, ...], picture: pictures.Shape | None, coder: Decoder
+) -> NDArray[np.int64]:
+    size = _size(shape)
+    if picture is not None:
+        return pictures.decode(head, size // _size(picture), picture, coder)
+    scale, spread, weight = head
+    parts = [
+        coder.decode(_rows(min(_CHUNK, size - start), scale + _LOWEST, spread, weight))
+        for start in range(0, size, _CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape))
+
+
+def bits(tensor: Array, grid: int, picture: pictures.Shape | None = None) -> float:
     """What `pack` takes for one tensor on a grid."""
     values = _whole(tensor, grid)
+    if picture is not None:
+        return 8 + pictures.bits(values.reshape(-1, _size(picture)), picture)
     scale, spread, weight = _fit(values)
-    return 8 * _HEAD + _cost(*_histogram(values), scale, spread, weight)
+    return 8 * (1 + _HEAD) + _cost(*_histogram(values), scale, spread, weight)
 
 
 def choose_grids(
@@ -87,6 +117,7 @@ def choose_grids(
     grids: Grids,
     loss: Callable[[dict[str, Array]], float],
     *,
+    pixels: Pictures = _NONE,
     fixed: Collection[str] = (),
     recovered: float = 0.0,
 ) -> dict[str, int]:
@@ -106,12 +137,14 @@ def choose_grids(
     )
     small = [k for k in grids if tensors[k].size < _LARGE and k not in fixed]
     for names in [*([k] for k in large), *([small] if small else [])]:
-        cost = sum(bits(tensors[k], chosen[k]) for k in names)
+        cost = sum(bits(tensors[k], chosen[k], pixels.get(k)) for k in names)
         for stride in (2, 1, -1):
             while all(chosen[k] + stride >= grids[k] for k in names):
                 trial = {k: chosen[k] + stride for k in names}
                 tensors_on = {k: on_grid(tensors[k], grid) for k, grid in trial.items()}
-                trial_cost = sum(bits(tensors[k], grid) for k, grid in trial.items())
+                trial_cost = sum(
+                    bits(tensors[k], grid, pixels.get(k)) for k, grid in trial.items()
+                )
                 found = loss({**rounded, **tensors_on})
                 if (found - least) * (1 - recovered) + trial_cost >= cost:
                     break

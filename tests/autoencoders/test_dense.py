@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import digits, photograph
 
-from aezip import nn
+from aezip import metrics, nn
 from aezip.autoencoders import Dense
-from aezip.autoencoders.base import log_step, step_size
-from aezip.autoencoders.dense import LAGRANGIAN
+from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
+from aezip.entropy.coder import Decoder
 from aezip.entropy.parameters import on_grid
 from aezip.errors import ArchiveError, ModelError
 
 QUALITY = 50
+CONFIG = {
+    "height": 2, "width": 3, "channels": 1, "hidden": 7, "features": 5, "latents": 3, "quality": 25
+}  # fmt: skip
 
 
 def psnr(a, b) -> float:
@@ -103,11 +106,12 @@ def test_all_kinds_of_images(channels):
     images = tiles(channels)
     dense = ready(images, 80)
     assert dense.config["channels"] == channels
-    assert dense.config["latents"] == min(64, 16 * channels)
+    assert dense.config["latents"] == min(29, 16 * channels)
     dense = dense.frozen()
     decoded = dense.decode(dense.encode(images, 80), (8, 8, channels), 80)
     assert {x.shape for x in decoded} == {(8, 8, channels)}
-    assert psnr(images, decoded) > 22
+    # As it is seen: the colour of what is transparent is free.
+    assert np.mean([metrics.psnr(a, b) for a, b in zip(images, decoded, strict=True)]) > 22
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 4), (2, 1, 1), (1, 7, 3)], ids=str)
@@ -122,7 +126,7 @@ def test_a_sample_stands_for_a_large_collection():
     rng = np.random.default_rng(2)
     images = list(rng.integers(0, 256, (2500, 4, 4, 1), dtype=np.uint8))
     dense = Dense.start(images, 50, rng)
-    assert dense.config["hidden"] == 256
+    assert dense.config["features"] == 256
     assert dense.evaluate(images).samples == 1024 * 16
 
 
@@ -154,7 +158,7 @@ def test_training_lowers_the_loss(fitted):
     # Of what is really written and read, too.
     payloads = fitted.frozen().encode(digits(), QUALITY, 1)
     decoded = fitted.frozen().decode(payloads, (28, 28, 1), QUALITY)
-    assert psnr(digits(), decoded) == pytest.approx(after.psnr, abs=0.3)
+    assert psnr(digits(), decoded) == pytest.approx(after.psnr, abs=0.5)
     # A byte for the end of each payload.
     excess = 8 * sum(map(len, payloads)) - after.bits
     assert -0.03 * after.bits < excess < 8 * len(payloads) + 0.03 * after.bits
@@ -183,10 +187,10 @@ def test_latents_come_back_exactly(fitted):
     """Decoded images can only be compared with a tolerance; payloads of latents cannot."""
     frozen = fitted.frozen()
     for quality in (1, 30, QUALITY, 77, 100):
-        payloads = frozen.encode(digits(), quality, 1)
-        for payload, image in zip(payloads, digits(), strict=True):
-            again = frozen.encode([image], quality, 1)[0]
-            assert again == payload
+        latents = frozen._analysed(frozen._samples(digits()))
+        whole = np.rint(latents * np.float32(frozen._finer(quality)))
+        for payload, values in zip(frozen.encode(digits(), quality, 1), whole, strict=True):
+            np.testing.assert_array_equal(Decoder(payload).decode(frozen._rows(quality)), values)
 
 
 @pytest.mark.parametrize("quality", [20, QUALITY, 80])
@@ -203,7 +207,8 @@ def test_effort_pays(fitted, quality):
         costs.append([8 * len(x) + worth * e for x, e in zip(payloads, errors, strict=True)])
     totals = np.sum(costs, axis=1)
     # Payloads are whole bytes and images whole grey levels.
-    assert totals[0] > totals[1] > totals[2] and totals[3] < 1.005 * totals[2]
+    assert 1.005 * totals[0] > totals[1] > 0.995 * totals[2] and totals[3] < 1.005 * totals[2]
+    assert totals[2] < totals[0] + 2 * len(digits())  # a payload ends within a byte
     assert (np.array(costs[3]) < np.array(costs[0]) * 1.02 + 16).all()
 
 
@@ -261,13 +266,13 @@ def small(dtype=np.float64) -> tuple[Dense, np.ndarray, np.ndarray]:
     """(autoencoder, images, noise): a small network with nothing at zero, whose outputs stay
     between black and white."""
     rng = np.random.default_rng(4)
-    config = {"height": 2, "width": 3, "channels": 1, "hidden": 7, "latents": 3, "quality": 25}
+    config = CONFIG
     shapes = Dense.shapes(config) | {
         "analysis.w1": (6, 8), "analysis.b1": (8,), "analysis.w2": (8, 3), "analysis.b2": (3,)
     }  # fmt: skip
     p = {k: rng.normal(scale=0.3, size=s) for k, s in shapes.items()}
-    p["synthesis.w2"] *= 0.1
-    p["synthesis.b2"] += 0.5 - p["synthesis.b2"]
+    p["synthesis.w3"] *= 0.1
+    p["synthesis.b3"] += 0.5 - p["synthesis.b3"]
     p["prior.spread"] += 1.5
     p["prior.weight"] = rng.uniform(0.3, 0.7, 3)
     x = rng.uniform(0.3, 0.7, (10, 6))
@@ -277,11 +282,11 @@ def small(dtype=np.float64) -> tuple[Dense, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", list(small()[0].parameters))
 def test_gradients(name):
     dense, x, noise = small()
-    gradient = dense._loss(x, noise, train=True).gradients[name]
+    gradient = dense._loss(x, noise).gradients[name]
 
     def loss(value):
         changed = Dense(dense.config, {**dense.parameters, name: value})
-        return changed._loss(x, noise, train=False).value
+        return changed._loss(x, noise).value
 
     numeric = numeric_gradient(loss, dense.parameters[name])
     # The loss per pixel is scaled by a float32.
@@ -301,8 +306,8 @@ def test_all_stays_float32():
 # --- what it refuses ---
 
 
-def test_collections_of_several_kinds_are_refused():
-    with pytest.raises(ModelError, match="here are 2 kinds"):
+def test_collections_of_several_sizes_are_refused():
+    with pytest.raises(ModelError, match="here are 2 sizes"):
         Dense.start([*digits(), tiles(1)[0]], 50, np.random.default_rng(0))
 
 
@@ -324,7 +329,6 @@ def test_images_of_another_size_are_refused_and_both_sizes_named(shape, named):
         dense.frozen().decode([b""], shape, 50)
 
 
-CONFIG = {"height": 2, "width": 3, "channels": 1, "hidden": 7, "latents": 3, "quality": 25}
 
 
 @pytest.mark.parametrize("name", list(CONFIG))
@@ -343,9 +347,9 @@ def test_other_channels_and_qualities_are_refused(change):
 
 
 def test_a_config_of_too_many_parameters_is_refused():
-    Dense.shapes({**CONFIG, "hidden": 1 << 13, "width": 1 << 13})
+    Dense.shapes({**CONFIG, "features": 1 << 13, "width": 1 << 13})
     with pytest.raises(ModelError, match="too many parameters"):
-        Dense.shapes({**CONFIG, "hidden": 1 << 14, "width": 1 << 14})
+        Dense.shapes({**CONFIG, "features": 1 << 14, "width": 1 << 14})
 
 
 @settings(max_examples=100)
@@ -380,3 +384,83 @@ def test_a_prior_is_coded_on_the_coders_own_grids(fitted):
             assert 2.0**-grid == steps
             on = on_grid(fitted.parameters[name], grid) * steps
             np.testing.assert_array_equal(on, np.rint(on))
+
+
+# --- kinds of images ---
+
+
+def test_one_model_takes_grey_and_colour_with_and_without_transparency():
+    images = [tiles(1 + i % 4)[i] for i in range(30)]
+    dense = ready(images, 85).frozen()
+    assert dense.config["channels"] == 4
+    for image in images:
+        decoded = dense.decode(dense.encode([image], 85), image.shape, 85)[0]
+        assert decoded.shape == image.shape and metrics.psnr(image, decoded) > 20
+
+
+def test_the_colour_of_what_is_transparent_changes_nothing():
+    rng = np.random.default_rng(5)
+    images = tiles(4)
+    others = [x.copy() for x in images]
+    for a, b in zip(images, others, strict=True):
+        a[:4, :, 3] = b[:4, :, 3] = 0
+        b[:4, :, :3] = rng.integers(0, 256, (4, 8, 3))
+    a, b = ready(images), ready(others)
+    assert a.evaluate(images) == b.evaluate(others)
+    assert a.pack() == b.pack()
+    assert a.frozen().encode(images, 50) == b.frozen().encode(others, 50)
+
+
+def test_transparency_costs_nothing_where_there_is_none():
+    images = tiles(3)
+    opaque = [np.concatenate([x, np.full_like(x[..., :1], 255)], axis=2) for x in images]
+    without, dense = ready(images), ready(opaque)
+    pairs = (without, images), (dense, opaque)
+    plain, more = ([len(x) for x in d.frozen().encode(i, 50)] for d, i in pairs)
+    assert sum(more) <= sum(plain) + len(plain) // 4  # it has more latents to be zero
+    decoded = dense.frozen().decode(dense.frozen().encode(opaque, 50), (8, 8, 4), 50)
+    assert all((x[..., 3] == 255).all() for x in decoded)
+
+
+# --- a budget of bytes ---
+
+
+@cache
+def budgeted(budget: int) -> Dense:
+    return trained(40, Dense.start_within(budget, digits(), np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("budget", [1, 12])
+def test_every_image_keeps_the_budget(budget):
+    rng, frozen = np.random.default_rng(6), budgeted(budget).frozen()
+    noise = list(rng.integers(0, 256, (5, 28, 28, 1), dtype=np.uint8))
+    extremes = [np.full((28, 28, 1), x, np.uint8) for x in (0, 128, 255)]
+    for quality in (frozen.config["quality"], 95):
+        for effort in (1, 3):
+            payloads = frozen.encode([*digits(), *noise, *extremes], quality, effort)
+            assert max(map(len, payloads)) <= budget
+            decoded = frozen.decode(payloads, (28, 28, 1), quality)
+            assert len(decoded) == len(payloads)
+
+
+def test_a_budget_is_spent_and_more_of_it_is_better():
+    found = []
+    for budget in (4, 12, 30):
+        frozen = budgeted(budget).frozen()
+        quality = frozen.config["quality"]
+        payloads = frozen.encode(digits(), quality)
+        assert 0.75 * budget < np.mean([len(x) for x in payloads]) <= budget
+        found.append(psnr(digits(), frozen.decode(payloads, (28, 28, 1), quality)))
+    assert found[0] + 1 < found[1] < found[2] - 1
+
+
+@pytest.mark.parametrize("budget", [0, -1, 1 << 17])
+def test_a_budget_that_is_none_is_refused(budget):
+    with pytest.raises(ModelError, match="a budget is 1 to"):
+        Dense.start_within(budget, digits(), np.random.default_rng(0))
+
+
+def test_an_empty_payload_is_all_likeliest_values():
+    frozen = ready_once()
+    assert frozen.decode([b""], (28, 28, 1), 50)[0].max() < 255
+    assert all(frozen.encode(digits(), 50))

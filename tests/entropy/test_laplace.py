@@ -346,3 +346,18 @@ def test_to_grid_rounds_and_clips():
 def test_to_grid_leaves_what_is_on_the_grid(centre, log_scale, spread, weight):
     one = grid(centre, log_scale, spread, weight)
     assert to_grid(*natural(one)) == one
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_rate_alone_is_that_of_the_mixture(dtype):
+    rng = np.random.default_rng(11)
+    value = (rng.normal(size=(200, 30)) * 6).astype(dtype)
+    value[0] = 0
+    parameters = [
+        rng.normal(size=30), rng.uniform(-5, 6, 30), rng.uniform(-1, 4, 30), rng.uniform(-1, 2, 30)
+    ]  # fmt: skip
+    parameters = [x.astype(dtype) for x in parameters]
+    expected = laplace.mixture_bits(value, *(np.broadcast_to(x, value.shape) for x in parameters))
+    found = laplace.rate(value, *parameters)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected[0], rtol=1e-3, atol=1e-3)

@@ -1,0 +1,60 @@
+"""Which architecture serves a collection in the fewest bytes: both are tried.
+
+`dense` is trained for a moment, `pyramid` taken as it starts, and a sample of the images is coded
+by both as it will be. What counts is all that an archive would hold, with errors at their price
+in bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aezip import nn
+from aezip.autoencoders import Autoencoder, Dense, Pixels
+from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
+from aezip.autoencoders.samples import to_samples
+
+_LARGEST = 64 * 64 * 4  # samples: larger images are never better with a weight for each
+_TRIED = 2000  # images that the trial trains on
+_CODED = 24  # images that are coded
+_STEPS = 150  # of training, of images of _SMALL samples: fewer where each takes longer
+_SMALL = 28 * 28
+_FROM = 0.5  # of the schedule that the trial goes through
+
+
+def may_be_dense(images: Sequence[Pixels]) -> bool:
+    """Whether the trial is worth its time: several images, small and of one size."""
+    sizes = {x.shape[:2] for x in images}
+    return len(sizes) == 1 and len(images) > 1 and images[0].size <= _LARGEST
+
+
+def trained_briefly(
+    images: Sequence[Pixels], quality: int, rng: np.random.Generator
+) -> Autoencoder:
+    """What `dense` would be for a collection, about: frozen."""
+    part = images[:: -(-len(images) // _TRIED)]
+    dense, optimizer = Dense.start(images, quality, rng), nn.Adam()
+    steps = max(_STEPS * _SMALL // max(images[0].size, _SMALL), 30)
+    for step in range(steps):
+        progress = _FROM + (1 - _FROM) * step / steps
+        gradients = dense.sample_loss(part, progress, rng).gradients or {}
+        rate = dense.rates(progress)
+        optimizer.update(dense.parameters, gradients, {k: rate(k) for k in gradients})
+    dense.grids = dense.finest_grids()
+    dense.choose_grids(part, sum(x.shape[0] * x.shape[1] for x in images))
+    return dense.frozen()
+
+
+def cost(autoencoder: Autoencoder, images: Sequence[Pixels], quality: int) -> float:
+    """In bits, about all that an archive of the images would cost with a frozen autoencoder."""
+    sample = [images[i] for i in np.linspace(0, len(images) - 1, _CODED).astype(int)]
+    worth = LAGRANGIAN / step_size(log_step(quality)) ** 2  # of a squared grey level
+    total = 0.0
+    for image in sample:
+        payload = autoencoder.encode([image], quality)[0]
+        decoded = autoencoder.decode([payload], image.shape, quality)[0]
+        both = to_samples([image, decoded], image.shape[2]) * 255
+        total += 8 * len(payload) + worth * float(np.square(both[0] - both[1]).sum())
+    return total * len(images) / len(sample) + 8 * len(autoencoder.pack())
