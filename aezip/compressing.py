@@ -139,7 +139,15 @@ def compress(
         fitted, _ = load_model(path)
         autoencoder = fitted.frozen()
         used: int = EXACT if lossless else quality or autoencoder.config["quality"]
-        promise = default_promise(used) if min_psnr is None else min_psnr
+        if autoencoder.budget is not None and min_psnr:
+            raise ModelError(
+                f"{one_line(path)} was fitted for {autoencoder.budget} bytes an image, and cannot "
+                "promise a PSNR besides"
+            )
+        if min_psnr is not None:
+            promise = min_psnr
+        else:
+            promise = 0.0 if autoencoder.budget is not None else default_promise(used)
         settings = Settings(used, promise, keep_metadata, effort)
         going_on = resume and journal.settings is not None
         if not (force or going_on):

@@ -249,14 +249,14 @@ class Dense(Autoencoder):
         if progress < _ROUND_FROM:
             noise = rng.random((len(x), self.config["latents"]), np.float32) - np.float32(0.5)
         ops = nn.ops_of(self.parameters["synthesis.w1"])
-        x = ops.asarray(x)
+        there = ops.asarray(x)
         noise = None if noise is None else ops.asarray(noise)
         if self.codes is None or progress < _CODES_FROM:
-            return self._loss(x, noise)
+            return self._loss(there, noise)
         codes = ops.asarray(self._codes(chosen, x))
         first, last = _CODE_RATES
         rate = last + (first - last) * 0.5 * (1 + np.cos(np.pi * min(progress, 1)))
-        loss, improved = self._loss_of_codes(x, codes, noise, np.float32(rate))
+        loss, improved = self._loss_of_codes(there, codes, noise, np.float32(rate))
         self.codes[chosen] = ops.to_host(improved)
         return loss
 
@@ -275,7 +275,8 @@ class Dense(Autoencoder):
         codes = self.codes[chosen]
         new = np.isnan(codes[:, 0])
         if new.any():
-            codes[new] = nn.ops_of(x).to_host(self._analysed(x[new]))
+            ops = nn.ops_of(self.parameters["synthesis.w1"])
+            codes[new] = ops.to_host(self._analysed(ops.asarray(x[new])))
         return codes
 
     def _loss(self, x: Array, noise: Array | None) -> Loss:
