@@ -106,7 +106,7 @@ def test_a_decoder_that_is_not_finite_is_damaged(arch):
     packed = bytearray(autoencoder.pack())
     for head in range(len(autoencoder.grids)):
         packed[4 * head] = 127  # the grid of a tensor: 2**127
-    with pytest.raises(ModelError, match="not finite|cannot be decoded"):
+    with pytest.raises(ModelError, match=r"not finite|cannot be decoded"):
         type(autoencoder).unpack(autoencoder.config, bytes(packed))
 
 
