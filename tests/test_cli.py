@@ -194,7 +194,7 @@ def test_info_of_an_archive_and_its_decoder(here):
     count, size = re.search(r"in an archive +([\d,]+) +([\d,]+)$", done.stdout).groups()
     assert int(size.replace(",", "")) == len(read_decoder(here / "out.h5")[1])
     counts = re.findall(r"^  (?:synthesis|prior)\S+ +\S+ +([\d,]+) ", done.stdout, re.MULTILINE)
-    assert len(counts) == 8
+    assert len(counts) == 10
     assert sum(int(x.replace(",", "")) for x in counts) == int(count.replace(",", ""))
 
 
