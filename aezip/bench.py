@@ -260,7 +260,7 @@ def _own_point(
     target = work / f"q{quality}.csv"
     # A curve of one quality after the other, and not of what was coded finer to keep a promise.
     report = compress(
-        folder, target, model, quality=quality, min_psnr=0, jobs=jobs, compare=False
+        folder, target, model, quality=quality, min_psnr=0, force=True, jobs=jobs, compare=False
     )
     if report.images != len(originals):
         raise ImageError(f"only {report.images} of {len(originals)} images: {report.failed[0][1]}")
