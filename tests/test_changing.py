@@ -75,6 +75,7 @@ def test_what_is_there_is_not_added_again(here):
     assert (report.images, report.there, report.failed) == (0, 2, [])
     assert files(here) == before
     shutil.copy(here / "more" / "sub" / "stream.png", here / "more" / "fig.png")
+    os.utime(here / "more" / "fig.png", (7, 7))
     result = invoke("add", "out.csv", "more", cwd=here)
     assert result.exit_code == 1
     assert result.stderr == "aezip: fig.png: another image of this name is in the archive\n"

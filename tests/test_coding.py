@@ -60,7 +60,7 @@ def test_lossless_is_exact(height, width, channels, values, seed):
     pixels = rng.integers(0, values, (height, width, channels), np.uint8)
     data = lossless.encode(pixels)
     assert np.array_equal(lossless.decode(data, pixels.shape), pixels)
-    assert len(data) < pixels.size + 100
+    assert len(data) < pixels.size + len(pixels) + 100
     for wrong in ((height + 1, width, channels), (width + 50, height, channels)):
         with pytest.raises(ArchiveError):
             lossless.decode(data, wrong)
@@ -109,23 +109,21 @@ def test_the_promise_grows_with_quality():
 
 
 def test_what_the_model_serves_badly_is_coded_finer(folder):
-    low, archive = compressed(folder, quality=50)
-    assert (low.promise, archive.promise) == (19.7, 19.7)
-    assert 19.7 < low.psnrs["noise.png"] < 23 and archive.row("noise.png").quality == 50
-    report, archive = compressed(folder, quality=50, min_psnr=24)
-    assert (report.promise, archive.promise) == (24, 24)
+    low, archive = compressed(folder, quality=50, min_psnr=0)
+    assert low.psnrs["noise.png"] < 22 and archive.row("noise.png").quality == 50
+    report, archive = compressed(folder, quality=50, min_psnr=22)
+    assert (report.promise, archive.promise) == (22, 22)
     row = archive.row("noise.png")
     assert 50 < row.quality < EXACT and (report.finer, report.exact) == (1, 0)
     assert archive.row("lake.png").quality == 50
     found = decibels(pixels(folder / "noise.png"), images.to_array(archive["noise.png"]))
-    assert 24 <= found < 28 and found == pytest.approx(report.psnrs["noise.png"])
+    assert 22 <= found < 26 and found == pytest.approx(report.psnrs["noise.png"])
     assert report.psnrs["lake.png"] == low.psnrs["lake.png"]
 
 
 def test_at_the_last_resort_it_is_exact(folder):
-    # No more than one bit for each pixel, where it need not be looked at as a photograph.
-    black = np.random.default_rng(0).integers(0, 2, (40, 40), np.uint8) * np.uint8(255)
-    Image.fromarray(black).save(folder / "noise.png")
+    noise = np.random.default_rng(0).integers(0, 2, (40, 40)) * 255  # cheap as it is, and only so
+    Image.fromarray(noise.astype(np.uint8)).save(folder / "noise.png")
     report, archive = compressed(folder, quality=50, min_psnr=34)
     assert archive.row("noise.png").quality == EXACT and report.exact == 1
     assert np.array_equal(images.to_array(archive["noise.png"]), pixels(folder / "noise.png"))

@@ -435,8 +435,8 @@ def predict(
     log_step: int,
     planes: range | None = None,
 ) -> Iterator[tuple[slice | Integers, laplace.Rows]]:
-    """The distributions of all latents, or of those of some planes, a part of the decoding order
-    at a time.
+    """The distributions of all latents, or of those of some planes that are not zero, a part of
+    the decoding order at a time.
 
     buffer: (where.size,) int32, the latents, zeros elsewhere. It is read as each part is asked
     for, so a latent changed meanwhile changes what later parts are predicted from; one that was
@@ -452,6 +452,8 @@ def predict(
         parts: Iterator[tuple[slice, slice | Integers]] = ((x, x) for x in _parts(where.bounds))
     else:
         latents = where.of_planes(planes)
+        wanted = present[where.position[latents]]
+        latents, active = latents[wanted], active[wanted]
         starts = range(0, len(latents), _CHUNK)
         parts = ((slice(x, x + _CHUNK), latents[x : x + _CHUNK]) for x in starts)
     for of_active, part in parts:

@@ -51,11 +51,8 @@ def optimise(
     for _ in range(passes):
         for part, rows in context.predict(network, where, buffer, log_step, planes):
             position = where.position[part]
-            some = np.flatnonzero(buffer[position])
-            if len(some):
-                position = position[some]
-                worth = value_of_distortion[where.plane_of[part][some]]
-                buffer[position] = _best(scaled[position], rows.take(some), worth)
+            worth = value_of_distortion[where.plane_of[part]]
+            buffer[position] = _best(scaled[position], rows, worth)
 
 
 def _best(

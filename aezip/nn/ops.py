@@ -18,7 +18,7 @@ Array = Any
 
 DEVICES = ("cpu", "cuda")
 
-_CACHED = 1 << 15  # elements: a block of a parameter, its gradient and its state fit in L2
+_CACHED = 3 << 13  # elements: parameter, gradient, state and scratch fit in an L2 cache of 1 MB
 
 
 class DeviceError(RuntimeError):

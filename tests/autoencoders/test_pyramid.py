@@ -200,7 +200,7 @@ def test_decoding_step_by_step(quality):
 def test_decoding_gives_what_training_measures(monkeypatch):
     """Where latents are rounded as in training, in place of the optimised quantisation."""
 
-    def rounded(network, where, buffer, scaled, log, worth, planes):
+    def rounded(network, where, buffer, scaled, log, worth, planes, passes):
         for plane in (where.planes[number] for number in planes):
             x = where.view(scaled, plane)
             where.view(buffer, plane)[:] = np.sign(x) * np.floor(abs(x) + np.float32(0.35))

@@ -155,7 +155,7 @@ def test_a_damaged_row_is_said_and_harms_no_other(tmp_path):
         shutil.copy(path, tmp_path)
     lines = (tmp_path / "out.csv").read_bytes().split(b"\n")
     lines[4] = lines[4][:-1] + (b"A" if lines[4][-1:] != b"A" else b"B")  # the checksum fails
-    lines[6] = b"%zz," + lines[6]  # not even a name
+    lines[6] = b"50%," + lines[6]  # not even a name
     (tmp_path / "out.csv").write_bytes(b"\n".join(lines))
     with open_gallery(tmp_path / "out.csv", DIGITS, 1) as opened:
         client = make_app(opened, PORT).test_client()
