@@ -46,10 +46,8 @@ def replace_archive(
             with replacing(csv) as temporary:
                 write_csv(temporary)
                 # From here on the decoder's file serves both.
-                if before != identity:
-                    write_decoder(target, header, parameters, kept, before)
-                elif kept != stored:
-                    write_decoder(target, header, parameters, kept)
+                other = None if before == identity else before
+                write_decoder(target, header, parameters, kept, other)
         except ArchiveError as error:  # it names the temporary file
             if not isinstance(error.__cause__, OSError):
                 raise
@@ -57,9 +55,8 @@ def replace_archive(
             raise ArchiveError(shown) from error
         except OSError as error:
             raise ArchiveError(f"{one_line(csv)} cannot be written: {reason(error)}") from error
-        if before not in (None, identity) or kept != profiles:
-            with suppress(ModelError):  # only bytes would be saved
-                write_decoder(target, header, parameters, profiles)
+        with suppress(ModelError):  # only bytes would be saved
+            write_decoder(target, header, parameters, profiles)
 
 
 def decoder_in_use(csv: str | os.PathLike[str]) -> str | None:

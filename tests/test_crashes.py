@@ -90,8 +90,14 @@ def test_compress_ended_at_any_step_leaves_one_of_the_two_archives(folder, tmp_p
         assert aezip.verify(path).wrong == []
         assert len(archive) in (40, 3)
         seen.add(len(archive))
+        if len(archive) == 3:  # what was only needed meanwhile goes with the next write
+            work()
+            assert path.with_suffix(".h5").read_bytes() == whole
         copied(digit_archive(), tmp_path)
 
+    work()
+    whole = path.with_suffix(".h5").read_bytes()
+    copied(digit_archive(), tmp_path)
     assert steps_of(work, look) >= 8
     assert seen == {40, 3}
 

@@ -104,7 +104,8 @@ def write_decoder(
     profiles: Mapping[str, bytes] | None = None,
     previous: str | None = None,
 ) -> str:
-    """Write a decoder, whole or not at all, and return its `content_id`.
+    """Write a decoder, whole or not at all, and return its `content_id`. A file that is this very
+    one already is not touched.
 
     profiles: colour profiles by their ids, in whatever form the archive has them. previous: content
     id of a decoder in the file that is there, which the new file is to hold besides: a CSV that
@@ -117,9 +118,17 @@ def write_decoder(
         old_header, old_parameters, _ = read_decoder(path, previous)
         before = _decoder_image(old_header, old_parameters, read_profiles(path, previous), b"")
     image = _decoder_image(header, parameters, profiles or {}, before)
-    with _writing(path) as temporary:
-        temporary.write_bytes(image)
+    if not _holds(path, image):
+        with _writing(path) as temporary:
+            temporary.write_bytes(image)
     return content_id(header, parameters)
+
+
+def _holds(path: str | os.PathLike[str], data: memoryview) -> bool:
+    try:
+        return os.path.getsize(path) == len(data) and Path(path).read_bytes() == data
+    except OSError:
+        return False
 
 
 def _decoder_image(
