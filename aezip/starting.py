@@ -14,7 +14,8 @@ def model_for(arch: str) -> Path | None:
     if name is None:
         return None
     try:
-        path = Path(str(resources.files("aezip.models"))) / name
+        # Joined before it is a path: a package without code may be spread over several folders.
+        path = Path(str(resources.files("aezip.models") / name))
     except ModuleNotFoundError:  # run from a source tree that is not installed
         path = Path(__file__).parents[1] / "models" / name
     return path if path.exists() else None

@@ -371,6 +371,12 @@ def test_the_model_that_comes_with_aezip_is_the_start_unless_one_says_otherwise(
     assert ids[0] == ids[1] != ids[2]
 
 
+def test_a_model_to_start_from_comes_with_aezip():
+    """Wherever it is installed."""
+    assert load_model(fitting.starting.model_for("pyramid"))[0].arch == "pyramid"
+    assert fitting.starting.model_for("dense") is None
+
+
 @pytest.mark.parametrize("start", ["pyramid", "digits", "missing", "damaged"])
 def test_a_start_that_is_none(tmp_path, start):
     """Of another architecture, of images of another size, or no model at all."""
