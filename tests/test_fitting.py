@@ -355,11 +355,11 @@ def test_starting_from_a_model_of_other_images(tmp_path, arch):
 def test_the_model_that_comes_with_aezip_is_the_start_unless_one_says_otherwise(
     tmp_path, monkeypatch
 ):
-    asked = []
+    asked, model = [], photo_model()
 
     def model_for(arch):
         asked.append(arch)
-        return photo_model() if arch == "pyramid" else None
+        return model if arch == "pyramid" else None
 
     monkeypatch.setattr(fitting.starting, "model_for", model_for)
     starts = {"ours": {}, "theirs": {"start": photo_model()}, "0": {"start": "none"}}
