@@ -35,7 +35,7 @@ def run(*arguments: object, cwd: Path, **options: object) -> subprocess.Complete
     """`aezip` as a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "aezip", *map(str, arguments)],
-        cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=120,
+        cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=300,
         **options,
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ Cells = dict[str, str]
 
 _SIZE = re.compile(r"([1-9]\d{0,6})x([1-9]\d{0,6})")
 _QUALITY = re.compile(r"q(\d{1,3})")
-_TIME = re.compile(r"t(-?\d{1,12})?")
+_TIME = re.compile(r"t(-?\d{1,13})?")
 _PROFILE = re.compile(r"icc_([0-9a-f]{8}|none)")
 _HEAD = struct.Struct("<IIIHBqBI")
 _NO_TIME = -(1 << 63)
