@@ -328,7 +328,7 @@ class _Run:
 
     def _advance(self, gradients_of: _Gradients) -> None:
         a = self.autoencoder
-        used = a.frozen().parameters if self._rounding else a.parameters
+        used = self._frozen() if self._rounding else type(a)(a.config, a.parameters, codes=a.codes)
         found = gradients_of(used, self.progress, self._rng.spawn(_BATCHES))
         gradients = {k: sum(x[k] for x in found) / np.float32(_BATCHES) for k in found[0]}
         for name in gradients.keys() & a.grids.keys():
@@ -339,13 +339,17 @@ class _Run:
         self._optimizer.update(a.parameters, gradients, {k: rate(k) for k in gradients})
         self._step += 1
 
+    def _frozen(self) -> Autoencoder:
+        """As it would travel now."""
+        a = self.autoencoder
+        finest = a.finest_grids()  # training may move weights out of the range that a grid allows
+        a.grids = {k: max(grid, finest[k]) for k, grid in a.grids.items()}
+        return a.frozen()
+
     def _look(self) -> Loss:
         """Evaluate the fixed sample, and remember the parameters if they are the best."""
         a = self.autoencoder
-        if self._rounding:  # training may move weights out of the range that a grid allows
-            finest = a.finest_grids()
-            a.grids = {k: max(grid, finest[k]) for k, grid in a.grids.items()}
-        loss = (a.frozen() if self._rounding else a).evaluate(self._images)
+        loss = (self._frozen() if self._rounding else a).evaluate(self._images)
         if not np.isfinite(loss.value):
             raise ModelError("the training diverged; try another --seed")
         self.note(loss)
@@ -357,7 +361,7 @@ class _Run:
         return loss
 
 
-_Gradients = Callable[[Parameters, float, list[np.random.Generator]], list[Parameters]]
+_Gradients = Callable[[Autoencoder, float, list[np.random.Generator]], list[Parameters]]
 
 
 @contextmanager
@@ -368,8 +372,8 @@ def _gradients(
     ops: nn.Ops,
     jobs: int,
 ) -> Iterator[_Gradients]:
-    """A function that gives, for parameters, the gradients of one random batch for each random
-    generator.
+    """A function that gives, for the autoencoder as it is now, the gradients of one random batch
+    for each random generator.
 
     With several jobs each is computed in a process of its own. What these need of each other
     lies in files that all map: the images once, the parameters and the gradients as they change.
@@ -379,12 +383,12 @@ def _gradients(
     if jobs <= 1 or ops is not nn.NUMPY:
 
         def compute_here(
-            used: Parameters, progress: float, rngs: list[np.random.Generator]
+            used: Autoencoder, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
-            there = {name: ops.asarray(value) for name, value in used.items()}
+            there = {name: ops.asarray(value) for name, value in used.parameters.items()}
             found = []
             for (part, codes), rng in zip(parts, rngs, strict=True):
-                as_used = type(autoencoder)(autoencoder.config, there, codes=codes)
+                as_used = type(used)(used.config, there, used.grids, codes)
                 gradients = as_used.sample_loss(part, progress, rng).gradients or {}
                 found.append({name: ops.to_host(value) for name, value in gradients.items()})
             return found
@@ -409,11 +413,11 @@ def _gradients(
         run = stack.enter_context(workers.crew(_gradient_worker, state, jobs))
 
         def compute(
-            used: Parameters, progress: float, rngs: list[np.random.Generator]
+            used: Autoencoder, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
-            for name, value in used.items():
+            for name, value in used.parameters.items():
                 parameters[name][:] = value
-            found = run([(batch, progress, rng) for batch, rng in enumerate(rngs)])
+            found = run([(batch, used.grids, progress, rng) for batch, rng in enumerate(rngs)])
             return [
                 {k: arrays[k] for k in names}
                 for names, arrays in zip(found, gradients, strict=True)
@@ -437,6 +441,10 @@ def _parts(
     ]
 
 
+_Batch = tuple[int, dict[str, int], float, np.random.Generator]
+"""Its number, the grids that parameters are rounded to or none, progress, what is drawn from."""
+
+
 def _gradient_worker(
     arch: str,
     config: dict[str, Any],
@@ -444,15 +452,15 @@ def _gradient_worker(
     pixels: Shared,
     kept: Shared | None,
     slots: list[Shared],
-) -> Callable[[tuple[int, float, np.random.Generator]], list[str]]:
+) -> Callable[[_Batch], list[str]]:
     """In a process of its own: computes the gradients of a batch, and says which there are."""
     parts = _parts(pixels.arrays(), kept.arrays()[0] if kept else None)
     parameters, *gradients = (slot.named(names) for slot in slots)
-    autoencoder = ARCHITECTURES[arch](config, parameters)
 
-    def work(batch: tuple[int, float, np.random.Generator]) -> list[str]:
-        number, progress, rng = batch
-        images, autoencoder.codes = parts[number]
+    def work(batch: _Batch) -> list[str]:
+        number, grids, progress, rng = batch
+        images, codes = parts[number]
+        autoencoder = ARCHITECTURES[arch](config, parameters, grids, codes)
         found = autoencoder.sample_loss(images, progress, rng).gradients or {}
         for name, value in found.items():
             gradients[number][name][:] = value

@@ -12,6 +12,7 @@ import os
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from aezip import fitting, images, nn
 from aezip.autoencoders import Pyramid, lifting, pyramid
 from aezip.autoencoders.base import log_step, step_size
 from aezip.entropy import context, laplace, median
+from aezip.shared import share
 
 CROPS = 2
 QUALITY = 60
@@ -280,8 +282,10 @@ def main(folder: Path) -> None:
         float(np.abs(own[k] - v.numpy()).max() / np.abs(v.numpy()).max()) for k, v in theirs.items()
     )
     click.echo(f"gradients agree to {worst:.1e} of their largest values")
-    with fitting._gradients(model, pictures, nn.NUMPY, CROPS) as gradients_of:
-        ours = timed(lambda: gradients_of(model.parameters, 0.9, rng.spawn(CROPS)))
+    with tempfile.TemporaryDirectory() as folder:
+        pixels = share(Path(folder, "images"), pictures)
+        with fitting._gradients(model, pictures, pixels, nn.NUMPY, CROPS) as gradients_of:
+            ours = timed(lambda: gradients_of(model, 0.9, rng.spawn(CROPS)))
 
     def torch_step() -> None:
         for _ in range(CROPS):

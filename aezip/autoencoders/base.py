@@ -57,9 +57,9 @@ class Autoencoder(ABC):
     """An architecture (`config`, numbers JSON can hold) with its parameters.
 
     grids: of each travelling parameter, the base-2 logarithm of the grid it is rounded to when
-    it travels; empty until training has ended. codes: (images, latents) float32, while training an
-    architecture with `code_size` only: what it keeps of each image of the collection from one visit
-    to the next, NaN before the first.
+    it travels; empty while parameters are not rounded. codes: (images, latents) float32, while
+    training an architecture with `code_size` only: what it keeps of each image of the collection
+    from one visit to the next, NaN before the first.
     """
 
     arch: ClassVar[str]
@@ -128,7 +128,8 @@ class Autoencoder(ABC):
     def sample_loss(
         self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
     ) -> Loss:
-        """Loss and gradients of a random batch; `progress` through training is 0 to 1."""
+        """Loss and gradients of a random batch; `progress` through training is 0 to 1. Rounded
+        parameters are trained on latents as the encoder makes them."""
 
     @abstractmethod
     def evaluate(self, images: Sequence[Pixels]) -> Loss:

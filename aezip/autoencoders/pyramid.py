@@ -11,7 +11,7 @@ Grey images are the first of the three colour planes. Transparency is one more i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
@@ -53,6 +53,7 @@ _OPAQUE = 255
 _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded together, by channels
 _ROUNDING = np.float32(0.35)  # in training, in place of rate-distortion optimised quantisation
 _PASSES = (0, 0, 1, 1, 2, 2, 2, 2, 2, 2)  # of rate-distortion optimised quantisation, by effort
+_TRAINING_PASSES = 1  # the second would take as long for hardly other latents
 _REFINEMENTS = (0, 0, 0, 0, 0, 0, 0, 1, 2, 4)  # after them, by effort
 _REFINED_LEVELS = 2
 _REFINED_BY = 0.2  # steps, at most
@@ -211,7 +212,9 @@ class Pyramid(Autoencoder):
         """Rate and distortion of a crop at a quantiser step; with `sample`, gradients too.
 
         Latents are rounded, and the gradient passes straight through the rounding: additive noise
-        would never show the context model the zeros that most latents are.
+        would never show the context model the zeros that most latents are. Once parameters are
+        rounded, too, it is the encoder that rounds latents: only then has it the network that it
+        decides with.
         """
         p, step = self.parameters, np.float32(step_size(log))
         planes = self._to_planes(pixels)[0]
@@ -233,6 +236,8 @@ class Pyramid(Autoencoder):
             expected, back_prediction = self._predict(image, level, log)
             residual = np.stack(bands.high[level - 1]) - expected
             group = self._round(residual, level, range(1, ORIENTATIONS), log)
+            if self.grids:
+                group = self._as_encoded(group, where, buffer, log)
             put(group)
             details.append(group)
             taps = p["lifting"][level - 1]
@@ -297,6 +302,28 @@ class Pyramid(Autoencoder):
         value = q - _shrink(q, shrink)
         return _Rounded(level, orientations, steps, scaled, q, value)
 
+    def _as_encoded(self, group: _Rounded, where: Layout, buffer: Array, log: int) -> _Rounded:
+        """`group` with the latents that the encoder chooses, given those before it in `buffer`."""
+        ops = ops_of(buffer)
+        whole = ops.to_host(buffer).astype(np.int32)
+        scaled = np.zeros(where.size, np.float32)
+        for at, plane in group.planes(where):
+            where.view(scaled, plane)[:] = ops.to_host(group.scaled[at])
+        some, values = where.bands(group.level)[-1], self._values(where, log)
+        quantise.optimise(self._network, where, whole, scaled, log, values, some, _TRAINING_PASSES)
+        q = np.empty(group.q.shape, np.float32)
+        for at, plane in group.planes(where):
+            q[at] = where.view(whole, plane)
+        q = ops.asarray(q)
+        colours = slice(group.q.shape[1])
+        shrink = self.parameters["shrink"][group.level - 1, 1:, colours]
+        return replace(group, q=q, value=q - _shrink(q, shrink))
+
+    def _values(self, where: Layout, log: int) -> NDArray[np.float32]:
+        """Of each plane, the bits that a squared error of one of its steps is worth."""
+        steps = self._band_steps(log) / np.float32(step_size(log))
+        return np.array([LAGRANGIAN * float(steps[_key(x)]) ** 2 for x in where.planes], np.float32)
+
     def finest_grids(self) -> dict[str, int]:
         exact = context.finest_grids(_section(self.parameters, "context"))
         grids = dict.fromkeys(self.travelling(), -8)
@@ -324,8 +351,7 @@ class Pyramid(Autoencoder):
         """The integers to code for colour planes: the layout's flat buffer."""
         passes, refinements = _PASSES[effort], _REFINEMENTS[effort]
         steps = self._band_steps(log)
-        worth = LAGRANGIAN / step_size(log) ** 2
-        values = np.array([worth * steps[_key(x)] ** 2 for x in where.planes], np.float32)
+        values = self._values(where, log)
         bands = [lifting.analyse(x, self.parameters["lifting"])[0] for x in planes]
         scaled, aside = np.zeros((2, where.size), np.float32)
         buffer = np.zeros(where.size, np.int32)
@@ -509,8 +535,9 @@ class Pyramid(Autoencoder):
 
     @cached_property
     def _network(self) -> IntegerNetwork:
+        parameters = _section(self.parameters, "context")
         return IntegerNetwork(
-            _section(self.parameters, "context"),
+            {k: ops_of(v).to_host(v) for k, v in parameters.items()},
             {k: self.grids["context." + k] for k in context.WEIGHTS},
         )
 
