@@ -482,8 +482,13 @@ def info(file: Path, plot: Path | None) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--rows", metavar="FROM:TO", help="Only these rows, such as 0:10 or 7; TO is not in.")
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes that work side by side; by default one per processor.",
+)
 @console.output_options
-def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
+def extract(csv: Path, folder: Path, rows: str | None, force: bool, jobs: int | None) -> None:
     """Write the images of an archive into FOLDER, as PNG files under their own names."""
     archive = aezip.open(csv)
     missing = cli_keep.warn_of_missing(archive)
@@ -493,7 +498,11 @@ def extract(csv: Path, folder: Path, rows: str | None, force: bool) -> None:
             raise ArchiveError(f"{one_line(csv)} has no rows {rows}")
     with console.bar(len(archive), unit=" images", leave=False) as bar:
         failed = aezip.extract(
-            archive, folder, force=force, progress=lambda done: bar.update(done - bar.n)
+            archive,
+            folder,
+            force=force,
+            jobs=jobs or processors(),
+            progress=lambda done: bar.update(done - bar.n),
         )
     console.warn(failed)
     written = len(archive) - len(failed)

@@ -54,7 +54,7 @@ def verify(
     if archive.missing:
         result.wrong.append(archive.missing)
     names: list[str] = []
-    with closing(_all(archive, passphrase, against, total, jobs)) as batches:
+    with closing(_all(archive, against, total, jobs)) as batches:
         for done, batch in enumerate(batches, 1):
             for name, error, db in batch:
                 names += [name] if name else []
@@ -82,7 +82,6 @@ _Found = tuple[str, str, float | None]  # name, what is wrong, PSNR where it was
 
 def _all(
     archive: Archive,
-    passphrase: str | None,
     against: str | os.PathLike[str] | None,
     total: int,
     jobs: int,
@@ -93,14 +92,11 @@ def _all(
     if jobs <= 1:
         yield from map(_Checker(archive, folder).check, batches)
     else:
-        state = (archive.path, passphrase, folder)
-        yield from workers.share_out(_checker, state, batches, jobs)
+        yield from workers.share_out(_checker, (archive, folder), batches, jobs)
 
 
-def _checker(
-    csv: Path, passphrase: str | None, folder: Path | None
-) -> Callable[[Sequence[int]], list[_Found]]:
-    return _Checker(Archive(csv, passphrase), folder).check
+def _checker(archive: Archive, folder: Path | None) -> Callable[[Sequence[int]], list[_Found]]:
+    return _Checker(archive, folder).check
 
 
 class _Checker:

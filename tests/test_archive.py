@@ -20,7 +20,7 @@ from PIL import Image
 from samples import DATA
 
 import aezip
-from aezip import images
+from aezip import extracting, images
 from aezip.archive import load_decoder
 from aezip.errors import ArchiveError, ModelError
 from aezip.metrics import psnr
@@ -332,6 +332,26 @@ def test_extract_makes_the_folders_again(tmp_path):
         path = (tmp_path / "new" / "images" / name).with_suffix(".png")
         assert np.array_equal(pixels(path), images.to_array(archive[name]))
         assert decibels(pixels(path), pixels(photos() / name)) > 25
+
+
+def test_extract_in_several_processes_does_the_same(tmp_path, monkeypatch):
+    shared = []
+    real = extracting.workers.share_out
+    monkeypatch.setattr(
+        extracting.workers, "share_out", lambda *a: shared.append(a[-1]) or real(*a)
+    )
+    monkeypatch.setattr(extracting, "_BATCH_PIXELS", 5 * 28 * 28)
+    archive = aezip.open(digit_archive())[3:23]
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "0004.png").write_text("mine")
+    told = []
+    assert aezip.extract(archive, tmp_path / "one") == [] and shared == []
+    failed = aezip.extract(archive, tmp_path / "two", jobs=2, progress=told.append)
+    assert [name for name, _ in failed] == ["0004.png"] and shared == [2]
+    assert told[-1] == 20 and told == sorted(told)
+    one, two = files(tmp_path / "one"), files(tmp_path / "two")
+    assert two.pop("0004.png") == b"mine" and one.pop("0004.png")
+    assert one == two and len(one) == 19
 
 
 def test_extract_overwrites_only_when_told(tmp_path):

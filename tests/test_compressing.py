@@ -26,7 +26,7 @@ from folders import (
 from PIL import Image
 
 import aezip
-from aezip import compressing, images
+from aezip import cli, compressing, images
 from aezip.errors import ArchiveError, ImageError, ModelError
 from aezip.storage.hdf5 import write_decoder
 from aezip.storage.row import EXACT
@@ -70,6 +70,8 @@ def test_the_table_tells_the_truth(tmp_path):
     assert (sizes["out.csv"], sizes["out.h5"]) == (csv, decoder)
     assert sizes["aezip archive, quality 60"] == csv + decoder
     assert 0 < sizes["WebP at equal PSNR"] < sizes["JPEG at equal PSNR"] < originals
+    # Three small images do not pay for a decoder, and that is said.
+    assert "JPEG and WebP would be smaller at equal PSNR: the decoder alone is " in done.stdout
     for what, rate in rates.items():
         assert rate == pytest.approx(8 * sizes[what] / area, abs=2e-3)
     found = psnrs(photos(), tmp_path / "out.csv")
@@ -95,6 +97,9 @@ def test_the_report_tells_the_truth(tmp_path):
     assert report.worst_psnr == pytest.approx(found[report.worst_name])
     assert all(report.peers[x] > 0 for x in ("JPEG", "WebP"))
     assert told[-1] == (40, 40)
+    for more, says in ((1, False), (-1, True)):
+        report.peers = {"WebP": report.archive_bytes + more, "JPEG": None}
+        assert ("WebP would be smaller at equal PSNR" in cli._table(report)) is says
 
 
 def test_as_many_processes_as_one_likes_write_the_same(tmp_path):

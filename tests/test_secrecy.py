@@ -17,6 +17,7 @@ from folders import (
 from PIL import Image, ImageCms
 
 import aezip
+from aezip import extracting, verifying
 from aezip.errors import ArchiveError, ModelError
 from aezip.storage import secrecy
 from aezip.storage.hdf5 import read_decoder, read_profiles, write_decoder
@@ -62,6 +63,16 @@ def test_with_the_passphrase_it_is_an_archive(here):
         done = invoke(*command, cwd=here)
         assert (done.exit_code, done.stderr) == (0, ""), command
     assert aezip.verify(here / "out.csv", here / "photos", jobs=2).wrong == []
+
+
+def test_processes_that_share_the_work_need_not_be_told(here, monkeypatch):
+    monkeypatch.delenv("AEZIP_PASSPHRASE")
+    monkeypatch.setattr(extracting, "_BATCH_PIXELS", 1)
+    monkeypatch.setattr(verifying, "_BATCH", 1)
+    archive = aezip.open(here / "out.csv", PASSPHRASE)
+    assert aezip.extract(archive, here / "x", jobs=2) == []
+    assert len([x for x in (here / "x").rglob("*") if x.is_file()]) == 4
+    assert aezip.verify(here / "out.csv", passphrase=PASSPHRASE, jobs=2).intact == 4
 
 
 def test_nothing_can_be_read_without_it(here):

@@ -38,8 +38,13 @@ class Cipher:
         from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
         self.header = dict(header)
+        self._key = key
         self._siv = AESSIV(key[:64])
         self._mac_key = key[64:]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For processes that share the work: what `cryptography` holds cannot be pickled.
+        return Cipher, (self.header, self._key)
 
     def seal(self, data: bytes, what: str) -> tuple[bytes, bytes]:
         """(tag of 16 bytes, ciphertext as long as the data). `what` it is for is bound to it."""
