@@ -18,7 +18,7 @@ from aezip.nn import saving
 from aezip.nn.activations import ACTIVATIONS
 from aezip.nn.losses import OBJECTIVES, Objective, sparse_cross_entropy
 from aezip.nn.metrics import METRICS
-from aezip.nn.modules import Layer, Parameters, Shape
+from aezip.nn.modules import Layer, Parameters, Shape, as_shape, shapes_through
 from aezip.nn.ops import Array, ops_for
 from aezip.nn.optimizers import OPTIMIZERS, Optimizer
 
@@ -56,26 +56,29 @@ class Sequential:
     def add(self, layer: Layer) -> None:
         """Put a layer at the end; a model compiled before has to be compiled again.
 
-        Raises ValueError where it cannot take the shape that the layers before it give.
+        Raises ValueError for what is no layer, and where it cannot take the shape that the layers
+        before it give; the model is then what it was.
         """
+        if not isinstance(layer, Layer):
+            raise ValueError(f"a layer is an object of a Layer class, not {type(layer).__name__}")
+        if self._shapes:
+            self._extend([layer], self._shapes[-1])
+        elif not self.layers and layer.input_shape is not None:
+            self._extend([layer], layer.input_shape)
         self.layers.append(layer)
-        try:
-            if self._shapes:
-                self._extend(self._shapes)
-            elif len(self.layers) == 1 and layer.input_shape is not None:
-                self.build(layer.input_shape)
-        except ValueError:
-            self.layers.pop()
-            raise
         self._objective = None
 
     def build(self, input_shape: Shape) -> None:
         """Make the parameters, if there are none yet, for samples of a shape.
 
-        Raises ValueError where the layers cannot take it.
+        Raises ValueError where the layers cannot take it or the model has another already.
         """
         if not self._shapes:
-            self._extend([tuple(input_shape)])
+            self._extend(self.layers, input_shape)
+        elif as_shape(input_shape) != self.input_shape:
+            raise ValueError(
+                f"a model for samples of {self.input_shape} is not built for {input_shape}"
+            )
 
     @property
     def input_shape(self) -> Shape:
@@ -277,17 +280,15 @@ class Sequential:
 
     # --- inside ---
 
-    def _extend(self, shapes: list[Shape]) -> None:
-        """Make the parameters of layers that have none yet; shapes: as far as they are known."""
-        new = self.layers[len(self._parameters) :]
-        for layer in new:  # before anything is changed
-            shapes = [*shapes, layer.output_shape(shapes[-1])]
-        before = shapes[len(self._parameters) :]
-        initial = [layer.initial(s, self._rng) for layer, s in zip(new, before, strict=False)]
+    def _extend(self, new: Sequence[Layer], shape: Shape) -> None:
+        """Make the parameters of layers that come after those that have some; shape: of what the
+        first of them is given."""
+        shapes = shapes_through(new, shape)
+        initial = [layer.initial(s, self._rng) for layer, s in zip(new, shapes, strict=False)]
         arrays = [x.ravel() for named in initial for x in named.values()]
         flat = np.concatenate([self._ops.to_host(self._flat), *arrays])
         every = [{k: x.shape for k, x in p.items()} for p in [*self._parameters, *initial]]
-        self._shapes = shapes
+        self._shapes = [*self._shapes[:-1], *shapes]
         self._flat = self._ops.asarray(flat)
         self._flat_gradient = self._ops.xp.zeros_like(self._flat)
         self._parameters = _views(self._flat, every)
@@ -323,7 +324,8 @@ class Sequential:
         x = self._ops.asarray(x, _DTYPE)
         if x.ndim == 0:
             raise ValueError("inputs of shape () hold no samples")
-        self.build(x.shape[1:])
+        if not self._shapes:
+            self.build(x.shape[1:])
         if x.shape[1:] != self.input_shape:
             wanted = ", ".join(["n", *map(str, self.input_shape)])
             raise ValueError(f"inputs of shape {x.shape} do not fit a model of ({wanted})")

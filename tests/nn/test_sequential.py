@@ -318,6 +318,13 @@ X = np.zeros((5, 12), np.float32)
         (lambda: autoencoder().set_weights([]), "6.*0"),
         (lambda: autoencoder().set_weights([X] * 6), r"\(12, 6\).*\(5, 12\)"),
         (lambda: Sequential([Dense(3)]).summary(), "input_shape"),
+        (lambda: Sequential([Dense(3)]).build((0,)), r"\(0,\)"),
+        (lambda: Sequential([Dense(3)]).build(12), "12"),
+        (lambda: autoencoder().build((99,)), r"\(12,\).*\(99,\)"),
+        (lambda: autoencoder().add(Dense(4, input_shape=(99,))), r"\(99,\).*\(12,\)"),
+        (lambda: Sequential([Dense(3), Dense(4, input_shape=(9,))]).predict(X), r"\(9,\).*\(3,\)"),
+        (lambda: Sequential().add(Dense), "Layer.*ABCMeta"),
+        (lambda: Sequential([None]), "Layer.*NoneType"),
         (lambda: Sequential([Dense(3)]).count_params(), "input_shape"),
         (lambda: Sequential([Conv2D(3, 3)]).predict(X), r"Conv2D.*\(12,\)"),
         (lambda: Sequential(device="tpu"), "'tpu'"),
@@ -341,6 +348,25 @@ def test_a_layer_that_was_refused_is_not_there():
     assert len(late.get_weights()) == 6
     with pytest.raises(ValueError):
         Sequential().add(Conv2D(3, 3, input_shape=(4,)))
+
+
+def test_a_layer_that_fails_is_not_there():
+    class Failing(Dense):
+        def initial(self, shape, rng):
+            raise MemoryError
+
+    model = autoencoder()
+    with pytest.raises(MemoryError):
+        model.add(Failing(3))
+    assert len(model.layers) == 3 and model.output_shape == (12,)
+
+
+def test_a_model_may_be_built_twice_for_one_shape():
+    model = autoencoder()
+    before = model.get_weights()
+    model.build([12])
+    for same, weights in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(same, weights)
 
 
 # Other backends.
