@@ -266,14 +266,16 @@ class Sequential:
         saving.write(path, self.input_shape, self.layers, named)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
+    def load(
+        cls, path: str | os.PathLike[str], *, seed: int = 0, device: str = "cpu"
+    ) -> Self:
         """The model that `save` wrote; to train it on, compile it.
 
-        Raises ValueError for a file that it did not write or that is damaged, OSError where it
+        seed: of what is random from here on. Raises ValueError for a file that it did not write or that is damaged, OSError where it
         cannot be read, DeviceError as the constructor does.
         """
         input_shape, layers, parameters = saving.read(path)
-        model = cls(layers, device=device)
+        model = cls(layers, seed=seed, device=device)
         model.build(input_shape)
         model.set_weights([x for named in parameters for x in named.values()])
         return model
