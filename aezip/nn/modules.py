@@ -250,7 +250,7 @@ class Conv2DTranspose(_Weighted):
         stride = _pair(self.strides)
         size = x.shape[1] * stride[0], x.shape[2] * stride[1]
         padding = _padding(self.padding, size, w.shape[:2], stride)
-        return layers.conv2d_transpose(x, w, b, stride=stride, padding=padding)
+        return layers.conv2d_transpose(x, w, b, stride=stride, padding=padding, of_data=of_data)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,13 @@ def test_gradients_are_central_differences(module, before, after):
         assert relative_error(gradient, expected) < 1e-6
 
 
+@pytest.mark.parametrize("module", [Dense(2), Conv2D(2, 2), Conv2DTranspose(2, 2)])
+def test_data_need_no_gradient(module):
+    parameters, x = build(module, (4, 5, 3))
+    y, backprop = module.apply(parameters, x, of_data=True)
+    assert backprop(y)[0] is None
+
+
 @EACH
 def test_float32_stays_float32(module, before, after):
     parameters, x = build(module, before, np.float32)
@@ -126,6 +133,21 @@ def test_weights_begin_as_large_as_what_an_output_is_made_of_asks(module, inputs
     shape = (16,) if isinstance(module, Dense) else (16, 16, 16)
     w = module.initial(shape, rng)["w"]
     assert w.var() == pytest.approx(2 / inputs, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("module", "fans"),
+    [
+        (Conv2D(48, 3, 2, activation="tanh"), 9 * 16 + 9 * 48),
+        (Conv2DTranspose(48, 3), 9 * 16 + 9 * 48),
+        (Conv2DTranspose(48, 4, 2, "same", "sigmoid"), 4 * 16 + 16 * 48),
+        (Dense(48), 16 + 48),
+    ],
+)
+def test_weights_before_other_activations_ask_for_both_directions(module, fans):
+    shape = (16,) if isinstance(module, Dense) else (16, 16, 16)
+    w = module.initial(shape, np.random.default_rng(0))["w"]
+    assert w.var() == pytest.approx(2 / fans, rel=0.1)
 
 
 @pytest.mark.parametrize(
