@@ -75,7 +75,7 @@ def add(
         cipher, before = start_journal(
             journal, autoencoder, settings, passphrase, csv, going_on, archive.cipher
         )
-        coder = Coder(autoencoder, Path(folder), settings)
+        coder = Coder(autoencoder, Path(folder), settings, cipher)
         coded = code_with_journal(coder, new, before, journal, jobs, progress)
         rows = [x.row for x in coded if x.row is not None]
         if coded:

@@ -141,6 +141,33 @@ def test_of_a_promise_no_model_keeps_all_is_exact(folder):
     assert aezip.verify(archive.path, folder).wrong == []
 
 
+def test_what_is_not_exact_after_all_is_refused_and_harms_no_other(folder, monkeypatch):
+    def wrong(pixels):
+        return encode(pixels[::-1] if pixels.shape[0] == 40 else pixels)
+
+    encode = lossless.encode
+    monkeypatch.setattr(lossless, "encode", wrong)
+    report, archive = compressed(folder, lossless=True)
+    assert report.failed == [("noise.png", "noise.png: its pixels cannot be stored exactly")]
+    assert archive.names == ["lake.png"]
+
+
+def test_what_is_beyond_a_limit_is_named_and_harms_no_other(folder, monkeypatch):
+    with Image.open(folder / "lake.png") as image:
+        image.resize((100, 100)).save(folder / "many.png")
+        image.save(folder / "talkative.png", exif=b"Exif\0\0II*\0" + bytes(2000))
+    noise(60).save(folder / "noise.png")
+    monkeypatch.setenv("AEZIP_MAX_PIXELS", "9999")
+    monkeypatch.setenv("AEZIP_MAX_METADATA_BYTES", "1999")
+    monkeypatch.setenv("AEZIP_MAX_ROW_BYTES", "6000")
+    report, archive = compressed(folder, quality=10, min_psnr=30)
+    assert {name: why.split("(")[1] for name, why in report.failed} == {
+        "many.png": "AEZIP_MAX_PIXELS)", "talkative.png": "AEZIP_MAX_METADATA_BYTES)",
+        "noise.png": "AEZIP_MAX_ROW_BYTES)",
+    }  # fmt: skip
+    assert archive.names == ["lake.png"]
+
+
 def test_mean_and_worst():
     assert mean_and_worst({"a": 30.0, "b": 20.0, "c": math.inf}) == (25.0, 20.0, "b")
     assert mean_and_worst({"a": math.inf}) == (math.inf, math.inf, "a")
@@ -298,6 +325,37 @@ def test_what_holds_more_than_the_archive_stays(tmp_path):
         f"aezip: {folder}/frames.gif is kept: its further frames would be lost",
         f"aezip: {folder}/link.png is kept: it is a link, or in a folder that is one",
     ]
+
+
+def hiding(colour):
+    """Opaque and grey above, wholly transparent and of another colour below."""
+    pixels = np.full((24, 24, 4), (90, 90, 90, 255), np.uint8)
+    pixels[12:] = (*colour, 0)
+    return Image.fromarray(pixels)
+
+
+def test_colours_that_nobody_sees_are_kept_or_named(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(8):
+        hiding((250, number, 0)).save(folder / f"{number}.png")
+    hiding((0, 0, 0)).save(folder / "black.png")
+    aezip.fit(folder, tmp_path / "m.h5", arch="dense", steps=60)
+    lossy = {"model": tmp_path / "m.h5", "compare": False, "quality": 90, "force": True}
+    report = aezip.compress(folder, tmp_path / "o.csv", min_psnr=10, **lossy)
+    archive = aezip.open(tmp_path / "o.csv")
+    assert archive.row("0.png").quality != EXACT
+    what = "its colours where it is wholly transparent"
+    assert report.lost == [(f"{number}.png", what) for number in range(8)]
+    report = aezip.compress(folder, tmp_path / "p.csv", lossless=True, compare=False)
+    archive = aezip.open(tmp_path / "p.csv")
+    assert report.lost == []
+    assert archive["0.png"].tobytes() == Image.open(folder / "0.png").tobytes()
+    deleted = aezip.delete_originals(tmp_path / "o.csv", folder, dict.fromkeys(archive.names, 0))
+    assert deleted.kept[0] == ("0.png", f"{folder}/0.png is kept: {what} would be lost")
+    assert sorted(files(folder)) == [f"{number}.png" for number in range(8)]
+    deleted = aezip.delete_originals(tmp_path / "p.csv", folder, report.psnrs)
+    assert deleted.count == 8 and files(folder) == {}
 
 
 def test_a_file_that_is_not_what_was_compressed_stays(folder):

@@ -196,6 +196,16 @@ def read_profiles(path: str | os.PathLike[str], wanted: str | None = None) -> di
         return {x.removeprefix(_PROFILE): _get_bytes(one, x) for x in found}
 
 
+def read_profile(
+    path: str | os.PathLike[str], identity: str, wanted: str | None = None
+) -> bytes | None:
+    """The one of `read_profiles` that has this id, None where there is none. Raises as they do."""
+    with _reading(path, DECODER_FORMAT) as file, _one_wanted(file, wanted) as one:
+        name = f"{_PROFILE}{identity}"
+        there = name in one.attrs or one.get(name, getlink=True) is not None
+        return _get_bytes(one, name) if there else None
+
+
 @contextlib.contextmanager
 def _one_wanted(file: h5py.File, wanted: str | None) -> Iterator[h5py.File]:
     """The file, or the one that it holds of the decoder before."""
@@ -225,7 +235,9 @@ class _RefusedError(Exception):
 
 
 def _digest(text: bytes, parameters: bytes) -> str:
-    return hashlib.sha256(text + b"\0" + parameters).hexdigest()[:16]
+    digest = hashlib.sha256(text + b"\0")
+    digest.update(parameters)
+    return digest.hexdigest()[:16]
 
 
 def _put_identity(file: h5f.FileID, form: str) -> None:
