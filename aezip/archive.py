@@ -22,7 +22,7 @@ from PIL import Image
 from aezip import images as pictures
 from aezip import lossless
 from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
-from aezip.errors import ArchiveError, ModelError
+from aezip.errors import ArchiveError, LimitError, ModelError
 from aezip.storage.files import one_line
 from aezip.storage.hdf5 import canonical, read_decoder, read_profile
 from aezip.storage.limits import limit
@@ -191,13 +191,14 @@ class Archive(Sequence[Image.Image]):
         try:
             most = limit("MAX_PIXELS")
             if row.width * row.height > most:
-                raise ArchiveError(f"it claims more than {most} pixels")
+                raise LimitError(f"it claims more than {most} pixels (AEZIP_MAX_PIXELS)")
             if row.quality != EXACT:
                 check_quality(row.quality)
             yield row.height, row.width, MODES.index(row.mode) + 1
         except (ArchiveError, ModelError) as error:
             shown = f"{one_line(self.path)}: {one_line(row.name)}"
-            raise ArchiveError(f"{shown} cannot be decoded: {error}") from error
+            kind = LimitError if isinstance(error, LimitError) else ArchiveError
+            raise kind(f"{shown} cannot be decoded: {error}") from error
 
     def _profile(self, identity: str) -> bytes:
         """Only the last one is held: each may be large, and there may be many."""
@@ -207,6 +208,8 @@ class Archive(Sequence[Image.Image]):
                 if stored is None:
                     raise ArchiveError("it is missing")
                 self._held = identity, open_profile(identity, stored, self.cipher)
+            except LimitError:
+                raise
             except ArchiveError as error:
                 where = one_line(self.decoder_path)
                 raise ArchiveError(
