@@ -442,4 +442,4 @@ def from_array(pixels: NDArray[np.uint8]) -> Image.Image:
     """The image of (height, width, 1 to 4 channels), uint8: the inverse of `to_array`."""
     mode = MODES[pixels.shape[2] - 1]
     height, width = pixels.shape[:2]
-    return Image.frombytes(mode, (width, height), pixels.tobytes())
+    return Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).data)
