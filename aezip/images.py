@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from aezip.errors import AezipError, ImageError
 from aezip.lost import lost
@@ -402,11 +402,12 @@ def _to_bytes(values: NDArray, sixteen: bool) -> NDArray[np.uint8]:
     return np.rint((values - low) / ((high - low) or 1) * 255).astype(np.uint8)
 
 
-def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
+def write(image: Image.Image, path: str | os.PathLike[str]) -> str:
     """Write an image as PNG, JPEG (quality 95) or lossless WebP, by the path's extension.
 
-    A colour profile and an EXIF block in the image's `info` go into the file. JPEG has no
-    transparency: it is laid on white. Raises ImageError where it cannot be written.
+    A colour profile and an EXIF block in the image's `info` go into the file; not so a profile
+    with which nobody could open it, and a line that is returned says so. JPEG has no transparency:
+    it is laid on white. Raises ImageError where it cannot be written.
     """
     form = _FORMATS.get(Path(path).suffix.lower())
     if form is None:
@@ -419,6 +420,13 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
             f"many for {form}, which has up to {SIDES[form]} a side"
         )
     metadata = {k: v for k in ("icc_profile", "exif") if (v := image.info.get(k))}
+    profile, said = metadata.get("icc_profile", b""), ""
+    if form == "PNG" and len(profile) >= PngImagePlugin.MAX_TEXT_CHUNK:
+        metadata["icc_profile"] = None  # otherwise Pillow takes that of the image
+        said = (
+            f"{one_line(path)} is without its colour profile: readers of PNG take none of "
+            f"{len(profile)} bytes"
+        )
     if form == "JPEG" and image.mode in ("LA", "RGBA"):
         ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(image.convert("RGBA"))
@@ -430,6 +438,7 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{one_line(path)} cannot be written: {reason(error)}") from error
     except ValueError as error:
         raise ImageError(f"{one_line(path)} cannot be written: {one_line(error)}") from error
+    return said
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:

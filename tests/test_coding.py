@@ -245,6 +245,29 @@ def test_exif_is_kept_only_when_asked_for(taken):
     assert f"EXIF not kept: {report.dropped:,} bytes (--keep-metadata keeps it)" in result.stdout
 
 
+def test_a_profile_that_no_png_can_have(tmp_path):
+    profile = PROFILE + bytes((1 << 20) - len(PROFILE))
+    (tmp_path / "in").mkdir()
+    noise(8).save(tmp_path / "in" / "a.webp", icc_profile=profile, lossless=True)
+    noise(9).save(tmp_path / "in" / "b.png", icc_profile=PROFILE)
+    _, archive = compressed(tmp_path / "in", lossless=True)
+    assert archive["a.webp"].info["icc_profile"] == profile
+    out = tmp_path / "out"
+    assert aezip.extract(archive, out) == [
+        ("a.webp", f"{out}/a.png is without its colour profile: readers of PNG take none of 1048576"
+                   " bytes"),
+    ]  # fmt: skip
+    for name in ("a", "b"):
+        with Image.open(out / f"{name}.png") as image:
+            image.load()
+            assert image.info.get("icc_profile") == (PROFILE if name == "b" else None)
+    done = invoke("view", archive.path, "--save", "x.png", cwd=tmp_path)
+    assert done.exit_code == 0 and "without its colour profile" in done.stderr
+    assert images.load(tmp_path / "x.png").lost == ""
+    aezip.open(archive.path)["a.webp"].save(tmp_path / "y.webp", icc_profile=profile)
+    assert images.write(archive["a.webp"], tmp_path / "x.webp") == ""
+
+
 def test_a_profile_is_stored_once(taken, tmp_path):
     one = os.path.getsize(compressed(taken)[1].decoder_path)
     for number in range(9):
