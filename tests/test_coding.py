@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 import aezip
+from aezip import archive as archives
 from aezip import images, lossless
 from aezip.autoencoders.base import log_step
 from aezip.coding import Coded, default_promise, from_entry, mean_and_worst, to_entry
@@ -275,6 +276,23 @@ def test_a_profile_is_stored_once(taken, tmp_path):
     report, archive = compressed(taken)
     assert abs(report.decoder_bytes - one) < 99
     assert {archive.row(x).profile for x in archive.names} == {archive.row("a.jpg").profile, ""}
+
+
+def test_only_the_profile_that_is_asked_for_is_opened(taken, monkeypatch):
+    other = PROFILE[:-4] + b"more"
+    with Image.open(taken / "c.webp") as image:
+        image.save(taken / "c.webp", icc_profile=other, lossless=True)
+    _, archive = compressed(taken)
+    opened, open_profile = [], archives.open_profile
+
+    def noted(identity, *others):
+        opened.append(identity)
+        return open_profile(identity, *others)
+
+    monkeypatch.setattr(archives, "open_profile", noted)
+    assert archive["a.jpg"].info["icc_profile"] == archive["d.tif"].info["icc_profile"] == PROFILE
+    assert opened == [archive.row("a.jpg").profile]
+    assert archive["c.webp"].info["icc_profile"] == other
 
 
 def test_a_profile_goes_when_its_last_image_does(taken):
