@@ -339,7 +339,8 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
     if save is None:
         display.show(image, found.name)
         return
-    images.write(image, save)
+    if said := images.write(image, save):
+        console.warn([(found.name, said)])
     size = f"{image.width}x{image.height}"
     console.result(
         f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}",
