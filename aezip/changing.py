@@ -21,6 +21,7 @@ from aezip.compressing import (
     report_on,
     sealed_profiles,
     start_journal,
+    work_of,
 )
 from aezip.errors import AezipError, ArchiveError, ModelError
 from aezip.fitting import load_model
@@ -73,8 +74,9 @@ def add(
         new, there, failed = _new_names(archive, Path(folder), found.names)
         going_on = resume and journal.settings is not None
         cipher, before = start_journal(
-            journal, autoencoder, settings, passphrase, csv, going_on, archive.cipher
-        )
+            journal, work_of("add", folder, autoencoder, settings), passphrase, csv, going_on,
+            archive.cipher,
+        )  # fmt: skip
         coder = Coder(autoencoder, Path(folder), settings)
         coded = code_with_journal(coder, new, before, journal, jobs, progress)
         rows = [x.row for x in coded if x.row is not None]

@@ -244,7 +244,11 @@ def fit(
 @click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
 @click.option("--encrypt", is_flag=True, help="Encrypt the archive with a passphrase.")
 @click.option("--force", is_flag=True, help="Replace an archive that is there.")
-@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where this very command, with this folder and these options, was interrupted.",
+)
 @click.option(
     "--delete-originals",
     "delete",

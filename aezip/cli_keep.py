@@ -43,7 +43,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--lossless", is_flag=True, help="Code the images exactly, pixel by pixel.")
 @click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
 @click.option("--force", is_flag=True, help="Even if rows of the archive are missing.")
-@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where this very command, with this folder and these options, was interrupted.",
+)
 @click.option("--delete-originals", "delete", is_flag=True, help="As of aezip compress.")
 @click.option("--yes", is_flag=True, help="Delete them without asking.")
 @click.option("--jobs", type=click.IntRange(min=1), help="As of aezip compress.")

@@ -64,8 +64,8 @@ class Coded(NamedTuple):
     """What became of one file.
 
     row: None where it could not be read, and `error` says why. psnr: of the row as decoded, in dB;
-    infinite where it is exact. size, modified: of the file, bytes and nanoseconds. profile: the
-    ICC profile that the row names. dropped: bytes of EXIF that are not in the row. lost: what else
+    infinite where it is exact. size, modified, changed, inode: of the file, bytes and nanoseconds;
+    they tell whether it is still the same. profile: the ICC profile that the row names. dropped: bytes of EXIF that are not in the row. lost: what else
     of the file is not, in a few words. misfit: why the model could not take the image, which is
     exact therefore.
     """
@@ -80,6 +80,8 @@ class Coded(NamedTuple):
     lost: str = ""
     misfit: str = ""
     error: str = ""
+    changed: int = 0
+    inode: int = 0
 
 
 class Coder:
@@ -146,6 +148,7 @@ class Coder:
             result[name] = Coded(
                 name, row, db, state.st_size, state.st_mtime_ns, loaded.profile,
                 0 if self._keeps(loaded) else len(loaded.exif), loaded.lost, misfits.get(name, ""),
+                changed=state.st_ctime_ns, inode=state.st_ino,
             )  # fmt: skip
         return [result[name] for name in names]
 

@@ -7,10 +7,11 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -152,7 +153,13 @@ def compress(
         going_on = resume and journal.settings is not None
         if not (force or going_on):
             _check_free(Path(csv), target, journal)
-        cipher, before = start_journal(journal, autoencoder, settings, passphrase, csv, going_on)
+        work = work_of("compress", folder, autoencoder, settings)
+        replaced = (journal.settings or {}).get("replaces") if going_on else _title_of(csv)
+        cipher, before = start_journal(
+            journal, {**work, "replaces": replaced}, passphrase, csv, going_on
+        )
+        if going_on and not force and _title_of(csv) != replaced:
+            _check_written_by(before, Path(csv), target, passphrase)
         coder = Coder(autoencoder, Path(folder), settings)
         coded = code_with_journal(coder, found.names, before, journal, jobs, progress)
         rows = [x.row for x in coded if x.row is not None]
@@ -228,49 +235,88 @@ def _is_archive(csv: Path) -> bool:
     return True
 
 
-def _check_free(csv: Path, decoder: Path, journal: Journal) -> None:
+def _check_free(csv: Path, decoder: Path, journal: Journal | None = None) -> None:
     """An archive may be all that is left of its images."""
     for path in (csv, decoder):
         if path.exists() and os.path.getsize(path):
-            more = "; --resume goes on with the interrupted work" if journal.useful else ""
+            begun = journal.settings if journal is not None and journal.useful else None
+            ours = begun is not None and begun.get("command") == "compress"
+            more = "; --resume goes on with the interrupted work" if ours else ""
             raise ArchiveError(
                 f"{one_line(path)} is there already: --force replaces it, aezip add adds to an "
                 f"archive{more}"
             )
 
 
+def _title_of(csv: str | os.PathLike[str]) -> str:
+    """What the archive that is there calls itself, blank where there is none."""
+    try:
+        return RowFile(csv).title
+    except ArchiveError:
+        return ""
+
+
+def _check_written_by(
+    before: Sequence[Coded], csv: Path, decoder: Path, passphrase: str | None
+) -> None:
+    """Refuse to replace an archive which came after the work began, unless it is what the work
+    came to: nothing is in it that the journal does not have."""
+    known = {x.name: x.row for x in before}
+    try:
+        archive = Archive(csv, passphrase)
+        if all(known.get(row.name) == row for row in map(archive.row, range(len(archive)))):
+            return
+    except AezipError:
+        pass
+    _check_free(csv, decoder)
+
+
 # --- the work -----------------------------------------------------------------------------------
+
+
+def work_of(
+    command: str,
+    folder: str | os.PathLike[str],
+    autoencoder: Autoencoder,
+    settings: Settings,
+) -> dict[str, Any]:
+    """What has to be the same where one command goes on with the work of another. The folder
+    is not named: the archive may hide its names."""
+    key = hashlib.sha256(repr((autoencoder.arch, sorted(autoencoder.config.items()))).encode())
+    key.update(autoencoder.pack())
+    place = hashlib.sha256(os.fsencode(os.path.realpath(folder)))
+    return {
+        "aezip": __version__, "command": command, "folder": place.hexdigest(),
+        "decoder": key.hexdigest(), **as_header(settings),
+    }  # fmt: skip
 
 
 def start_journal(
     journal: Journal,
-    autoencoder: Autoencoder,
-    settings: Settings,
+    work: Mapping[str, Any],
     passphrase: str | None,
     csv: str | os.PathLike[str],
     going_on: bool,
     cipher: Cipher | None = None,
 ) -> tuple[Cipher | None, list[Coded]]:
-    """(the cipher of the archive, what was coded before). cipher: of an archive that is there.
+    """(the cipher of the archive, what was coded before). work: as `work_of` says. cipher: of an
+    archive that is there.
 
     Raises ArchiveError where the interrupted work was another.
     """
-    key = hashlib.sha256(repr((autoencoder.arch, sorted(autoencoder.config.items()))).encode())
-    key.update(autoencoder.pack())
-    work = {"aezip": __version__, "decoder": key.hexdigest(), **as_header(settings)}
     found = journal.settings or {}
     if going_on and passphrase is not None and cipher is None and found.get("cipher"):
         cipher = unlock(found["cipher"], passphrase, one_line(csv))
     elif passphrase is not None and cipher is None:
         cipher = new_cipher(passphrase)
-    work["cipher"] = None if cipher is None else cipher.header
+    work = {**work, "cipher": None if cipher is None else cipher.header}
     if not going_on:
         journal.begin(work, cipher)
         return cipher, []
     if found != work:
         raise ArchiveError(
-            f"{one_line(csv)}: what was interrupted had another model or other options; give the "
-            "same again, or leave out --resume to start anew"
+            f"{one_line(csv)}: what was interrupted was another command, or had another folder, "
+            "model or other options; give the same again, or leave out --resume to start anew"
         )
     before = []
     for entry in journal.go_on(cipher):
@@ -316,7 +362,9 @@ def _unchanged(folder: Path, coded: Coded) -> bool:
         state = os.stat(folder / coded.name)
     except (OSError, ValueError):
         return False
-    return (state.st_size, state.st_mtime_ns) == (coded.size, coded.modified)
+    # Not the first two alone: other files may have the same names, sizes and times.
+    now = state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+    return now == (coded.size, coded.modified, coded.changed, coded.inode)
 
 
 def refuse_where_none_fits(coded: Sequence[Coded], lossless: bool) -> None:

@@ -6,15 +6,28 @@ from pathlib import Path
 
 import pytest
 from crashes import Compressing, Fitting, many
-from folders import copied, digit_archive, files, photos, quick_model, run
+from folders import (
+    copied,
+    digit_archive,
+    files,
+    invoke,
+    photos,
+    quick_archive,
+    quick_model,
+    refused,
+    run,
+)
+from PIL import Image
 
 import aezip
 from aezip import compressing
-from aezip.coding import Coder
+from aezip.coding import Coder, Settings
 from aezip.errors import ArchiveError
+from aezip.fitting import load_model
 from aezip.storage.hdf5 import read_model, write_model
 from aezip.storage.journal import partial_path, writing
 
+SETTINGS = Settings(50, 0.0, False, 1)
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and forks as of POSIX")
 
 
@@ -141,15 +154,23 @@ class EnoughError(Exception):
     pass
 
 
+def stop_after(count):
+    """For `progress`."""
+
+    def stop(done, total):
+        if done == count:
+            raise EnoughError
+
+    return stop
+
+
 def interrupted(folder, path, after, monkeypatch, **options):
     """Compress, and break off after so many images."""
 
-    def stop(done, total):
-        if done == after:
-            raise EnoughError
-
     with pytest.raises(EnoughError):
-        aezip.compress(folder, path, quick_model(), compare=False, progress=stop, **options)
+        aezip.compress(
+            folder, path, quick_model(), compare=False, progress=stop_after(after), **options
+        )
 
 
 def test_resume_codes_only_the_rest(folder, tmp_path, monkeypatch):
@@ -188,11 +209,114 @@ def test_what_was_changed_meanwhile_is_coded_anew(folder, tmp_path, monkeypatch)
 def test_other_work_is_not_gone_on_with(folder, tmp_path, monkeypatch, options):
     path = tmp_path / "o.csv"
     interrupted(folder, path, 1, monkeypatch)
-    with pytest.raises(ArchiveError, match="what was interrupted had another model or other opt"):
+    with pytest.raises(ArchiveError, match="what was interrupted was another command, or had ano"):
         aezip.compress(folder, path, quick_model(), resume=True, **options)
     assert partial_path(path).exists()
     aezip.compress(folder, path, quick_model(), compare=False, **options)
     assert not partial_path(path).exists()
+
+
+def test_an_interrupted_add_is_not_gone_on_with_by_compress(folder, tmp_path):
+    path = copied(quick_archive(), tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(EnoughError):
+        aezip.add(path, folder, progress=stop_after(2))
+    for options in ([], ["--force"]):
+        result = invoke(
+            "compress", folder, "out.csv", "--model", quick_model(), "--resume", *options,
+            cwd=tmp_path,
+        )  # fmt: skip
+        refused(result, "what was interrupted was another command")
+    says = refused(invoke("compress", folder, "out.csv", "--model", quick_model(), cwd=tmp_path))
+    assert "out.csv is there already" in says and "--resume" not in says
+    left = files(tmp_path)
+    assert left.pop("out.csv.partial") and left == before
+    told = []
+    aezip.add(path, folder, resume=True, progress=lambda *x: told.append(x))
+    assert told[0] == (2, 3) and len(aezip.open(path)) == 6
+
+
+def test_resume_replaces_no_archive_that_came_meanwhile(folder, tmp_path, monkeypatch):
+    path = tmp_path / "out.csv"
+    interrupted(folder, path, 2, monkeypatch)
+    copied(quick_archive(), tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(ArchiveError, match="out.csv is there already"):
+        aezip.compress(folder, path, quick_model(), resume=True, compare=False)
+    assert files(tmp_path) == before
+    aezip.compress(folder, path, quick_model(), resume=True, force=True, compare=False)
+    assert len(aezip.open(path)) == 3 and not partial_path(path).exists()
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_compress_that_was_ended_at_any_step_can_be_gone_on_with(folder, tmp_path, over):
+    """Without --force, over an archive that --force was given for at the start."""
+    path = tmp_path / "out.csv"
+
+    def work():
+        aezip.compress(folder, path, quick_model(), force=over, compare=False)
+
+    def look():
+        report = aezip.compress(folder, path, quick_model(), resume=True, compare=False)
+        assert report.images == 3 and aezip.verify(path, folder).wrong == []
+        prepare()
+
+    def prepare():
+        for name in files(tmp_path):
+            (tmp_path / name).unlink()
+        if over:
+            copied(digit_archive(), tmp_path)
+
+    prepare()
+    steps = 0
+    while ended_after(steps, work):
+        if partial_path(path).exists():
+            look()
+        else:
+            prepare()
+        steps += 1
+    assert steps >= 8
+
+
+@pytest.mark.parametrize("command", ["compress", "add"])
+def test_other_images_of_the_same_names_are_not_taken_for_them(folder, tmp_path, command):
+    """As after `mv a b; mv c a`, or in two folders made by one program."""
+    one = shutil.copytree(folder, tmp_path / "in")
+    other = shutil.copytree(folder, tmp_path / "other")
+    for number in range(3):  # the same size and time, and not the same image
+        path = other / f"{number:02}.png"
+        with Image.open(path) as image:
+            bare = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        for at in (one / path.name, path):
+            bare.save(at, "BMP")
+            bare = bare.rotate(180)
+            os.utime(at, ns=(10**18, 10**18))
+        assert os.stat(path).st_size == os.stat(one / path.name).st_size
+    csv = copied(quick_archive(), tmp_path)
+
+    def work(source, **options):
+        if command == "add":
+            aezip.add(csv, source, **options)
+        else:
+            aezip.compress(source, csv, quick_model(), force=True, compare=False, **options)
+
+    with pytest.raises(EnoughError):
+        work(one, progress=stop_after(2))
+    with pytest.raises(ArchiveError, match="had another folder"):
+        work(other, resume=True)
+    (tmp_path / "in").rename(tmp_path / "away")
+    other.rename(one)
+    work(one, resume=True)
+    assert aezip.verify(csv, one).wrong == []
+    assert min(aezip.verify(csv, one).psnrs.values()) > 25
+
+
+@pytest.mark.parametrize("field", ["size", "modified", "changed", "inode"])
+def test_each_sign_of_a_change_counts_by_itself(folder, tmp_path, field):
+    coded = Coder(load_model(quick_model())[0].frozen(), folder, SETTINGS).code(["00.png"])[0]
+    assert compressing._unchanged(folder, coded)
+    other = coded._replace(**{field: getattr(coded, field) + 1})
+    assert not compressing._unchanged(folder, other)
 
 
 def test_resume_with_nothing_to_go_on_from(folder, tmp_path):

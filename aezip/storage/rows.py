@@ -183,7 +183,8 @@ def _writing(path: str | os.PathLike[str]) -> Iterator[Callable[[bytes], object]
 class RowFile:
     """An archive opened for reading. Keeps no file open and, of each row, only where it begins.
 
-    path: the file. decoder_id: content id of the decoder that it needs. version: of its format.
+    path: the file. title: of its checksum column, which says the next three. decoder_id: content
+    id of the decoder that it needs. version: of its format.
     count: how many rows were written; there may be fewer now. cipher: to be set where the archive
     is encrypted, before a row is read.
 
@@ -230,7 +231,8 @@ class RowFile:
         if match is None:
             raise self._not_an_archive("the title that names its decoder is damaged")
         self.decoder_id, self.count, self._sealed = match[2], int(match[3]), match[4]
-        self.titles[self.titles.index(match[0])] = "checksum"
+        self.title = match[0]
+        self.titles[self.titles.index(self.title)] = "checksum"
         encrypted = len(self._sealed) == _LONG_SEAL
         missing = {"latents"} if encrypted else {"name", "latents"}
         if missing - set(self.titles):
