@@ -65,9 +65,9 @@ class Coded(NamedTuple):
 
     row: None where it could not be read, and `error` says why. psnr: of the row as decoded, in dB;
     infinite where it is exact. size, modified, changed, inode: of the file, bytes and nanoseconds;
-    they tell whether it is still the same. profile: the ICC profile that the row names. dropped: bytes of EXIF that are not in the row. lost: what else
-    of the file is not, in a few words. misfit: why the model could not take the image, which is
-    exact therefore.
+    they tell whether it is still the same. profile: the ICC profile that the row names. dropped:
+    bytes of EXIF that are not in the row. lost: what else of the file is not, in a few words.
+    misfit: why the model could not take the image, which is exact therefore.
     """
 
     name: str

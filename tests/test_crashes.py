@@ -241,7 +241,7 @@ def test_resume_replaces_no_archive_that_came_meanwhile(folder, tmp_path, monkey
     interrupted(folder, path, 2, monkeypatch)
     copied(quick_archive(), tmp_path)
     before = files(tmp_path)
-    with pytest.raises(ArchiveError, match="out.csv is there already"):
+    with pytest.raises(ArchiveError, match=r"out\.csv is there already"):
         aezip.compress(folder, path, quick_model(), resume=True, compare=False)
     assert files(tmp_path) == before
     aezip.compress(folder, path, quick_model(), resume=True, force=True, compare=False)
