@@ -26,7 +26,7 @@ from aezip.options import processors, row_range
 from aezip.storage import secrecy
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
-from aezip.storage.row import EXACT
+from aezip.storage.row import EXACT, quality_text
 
 if TYPE_CHECKING:  # looking at an image should not wait for what fits and compresses
     from aezip.compressing import Report
@@ -352,7 +352,7 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
             "width": image.width,
             "height": image.height,
             "mode": image.mode,
-            "quality": found.quality,
+            "quality": quality_text(found.quality),
             "bytes": len(found.latents),
             "saved": save,
         },
@@ -369,7 +369,7 @@ def list_(csv: Path) -> None:
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     console.say(
-        console.heading(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>3}  name")
+        console.heading(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>5}  name")
     )
     for number in range(len(archive)):
         try:
@@ -379,9 +379,9 @@ def list_(csv: Path) -> None:
             console.error(str(error))
             continue
         size = f"{row.width}x{row.height}"
-        quality = "max" if row.quality == EXACT else row.quality
+        quality = quality_text(row.quality)
         console.say(
-            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>3}  "
+            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>5}  "
             f"{one_line(row.name)}"
         )
         if console.wants_json():
@@ -392,7 +392,7 @@ def list_(csv: Path) -> None:
                     "width": row.width,
                     "height": row.height,
                     "mode": row.mode,
-                    "quality": row.quality,
+                    "quality": quality_text(row.quality),
                     "bytes": len(row.latents),
                 }
             )
@@ -549,7 +549,7 @@ def _table(report: Report) -> str:
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),
-        cli_keep.psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name),
+        cli_keep.measured(report),
         cli_keep.kept(report),
         f"compressed, decoded and measured in {console.duration(report.seconds)}",
     ]

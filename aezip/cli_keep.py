@@ -19,6 +19,7 @@ from aezip.options import processors
 from aezip.storage import secrecy
 from aezip.storage.files import one_line
 from aezip.storage.journal import partial_path
+from aezip.storage.row import EXACT, quality_text
 
 if TYPE_CHECKING:
     from aezip.compressing import Report
@@ -97,7 +98,7 @@ def add(
         f"{report.csv_bytes - before:,} in {one_line(csv)}"
     ]
     if report.images:
-        lines += [psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name), kept(report)]
+        lines += [measured(report), kept(report)]
     if report.there:
         lines.append(f"{_images(report.there)} there already")
     console.result("\n".join(lines), report_data(report))
@@ -157,7 +158,7 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     if found.psnrs:
         from aezip.coding import mean_and_worst
 
-        lines.append(psnr_line(*mean_and_worst(found.psnrs)))
+        lines.append(_psnr_line(*mean_and_worst(found.psnrs), found.exact == len(found.psnrs)))
     if against is not None:
         lines.append(f"compared with {len(found.psnrs):,} originals, {found.gone:,} are gone")
     if found.wrong:
@@ -218,10 +219,11 @@ def delete_originals(csv: Path, folder: Path, report: Report, yes: bool) -> bool
 
 
 def warn_of_missing(archive: aezip.Archive) -> int:
-    """1 where rows are missing, after saying so."""
-    if archive.missing:
-        console.error(archive.missing)
-    return 1 if archive.missing else 0
+    """1 where rows are missing, or are not those that were written, after saying so."""
+    wrong = archive.missing or archive.disordered
+    if wrong:
+        console.error(wrong)
+    return 1 if wrong else 0
 
 
 def kept(report: Report) -> str:
@@ -229,7 +231,7 @@ def kept(report: Report) -> str:
     how = []
     if report.finer:
         how.append(f"{_images(report.finer)} coded finer")
-    if report.exact:
+    if report.exact and report.quality != EXACT:
         how.append(f"{_images(report.exact)} stored exactly")
     promised = f"each at {report.promise:.1f} dB or more" if report.promise else ""
     lines = [": ".join(x for x in (promised, ", ".join(how)) if x)] if promised or how else []
@@ -244,21 +246,28 @@ def kept(report: Report) -> str:
     return "\n".join(lines) or "no promise of quality"
 
 
-def psnr_line(mean: float, worst: float, name: str) -> str:
-    """Of images that are not exact."""
+def measured(report: Report) -> str:
+    """How near the images are to the originals."""
+    exact = report.exact == report.images
+    return _psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name, exact)
+
+
+def _psnr_line(mean: float, worst: float, name: str, exact: bool) -> str:
+    """exact: whether all images are stored so; the PSNR is blind to what is transparent."""
     if math.isinf(mean):
-        return "every image is exact"
+        return "every image is exact" if exact else "no image differs in what is not transparent"
     return f"PSNR {mean:.2f} dB on average, at worst {worst:.2f} dB ({one_line(name)})"
 
 
 def report_data(report: Report) -> dict[str, Any]:
-    """A report as JSON can hold it: null for the PSNR of what is exact."""
+    """A report as JSON can hold it: null for the PSNR where nothing differs."""
     every = vars(report) | {
         "archive_bytes": report.archive_bytes,
         "bits_per_pixel": report.bits_per_pixel if report.pixels else None,
         "failed": console.failures(report.failed),
         "lost": [{"name": name, "what": what} for name, what in report.lost],
         "psnrs": _finite(report.psnrs),
+        "quality": quality_text(report.quality),
     }
     return {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in every.items()}
 

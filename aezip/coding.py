@@ -40,7 +40,7 @@ def default_promise(quality: int) -> float:
 
 
 def mean_and_worst(psnrs: Mapping[str, float]) -> tuple[float, float, str]:
-    """(mean PSNR, worst PSNR, its name) of those that are not exact; infinite where all are."""
+    """(mean PSNR, worst PSNR, its name) of those that differ; infinite where none does."""
     lossy = {name: db for name, db in psnrs.items() if math.isfinite(db)}
     if not lossy:
         return math.inf, math.inf, next(iter(psnrs), "")
@@ -64,10 +64,10 @@ class Coded(NamedTuple):
     """What became of one file.
 
     row: None where it could not be read, and `error` says why. psnr: of the row as decoded, in dB;
-    infinite where it is exact. size, modified, changed, inode: of the file, bytes and nanoseconds;
-    they tell whether it is still the same. profile: the ICC profile that the row names. dropped:
-    bytes of EXIF that are not in the row. lost: what else of the file is not, in a few words.
-    misfit: why the model could not take the image, which is exact therefore.
+    infinite where nothing that is seen differs. size, modified, changed, inode: of the file,
+    in bytes and nanoseconds; they tell whether it is still the same. profile: the ICC profile that
+    the row names. dropped: bytes of EXIF that are not in the row. lost: what else of the file is
+    not, in a few words. misfit: why the model could not take the image, which is exact therefore.
     """
 
     name: str

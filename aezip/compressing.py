@@ -49,11 +49,11 @@ class Report:
     """What `compress` or `add` did: sizes in bytes, times in seconds, PSNR in dB.
 
     Of `add`, only of the images that were added; csv_bytes and decoder_bytes are those of the
-    whole archive. psnrs: of each image as decoded, infinite where it is exact; the mean is that of
-    the others, infinite where there are none. finer, exact: how many images were coded finer or
-    exactly to keep the promise. dropped: bytes of EXIF that are not in the archive; kept: those
-    that are, compressed. lost: (name, what) where pixels of a file are not in the archive. there:
-    images that were in the archive before.
+    whole archive. psnrs: of each image as decoded, infinite where nothing that is seen differs; the
+    mean is that of the others, infinite where there are none. finer: how many images were coded
+    finer to keep the promise. exact: how many exactly. dropped: bytes of EXIF that are
+    not in the archive; kept: those that are, compressed. lost: (name, what) where pixels of a file
+    are not in the archive. there: images that were in the archive before.
     """
 
     csv: Path
@@ -413,7 +413,6 @@ def report_on(
     kept = [x for x in coded if x.row is not None]
     rows = [x.row for x in kept if x.row is not None]
     mean, worst, worst_name = mean_and_worst({x.name: x.psnr for x in kept})
-    exact = sum(x.quality == EXACT for x in rows)
     return Report(
         csv=csv,
         decoder=decoder_path(csv),
@@ -431,7 +430,7 @@ def report_on(
         skipped=skipped,
         psnrs={x.name: x.psnr for x in kept},
         finer=sum(settings.quality < x.quality < EXACT for x in rows),
-        exact=exact if settings.quality != EXACT else 0,
+        exact=sum(x.quality == EXACT for x in rows),
         kept=sum(len(x.exif) for x in rows),
         dropped=sum(x.dropped for x in kept),
         lost=[(x.name, x.lost) for x in kept if x.lost],

@@ -24,14 +24,15 @@ _SLACK = 0.05  # dB: another processor may round a few pixels otherwise
 @dataclass
 class Verified:
     """What `verify` found. wrong: one line for each thing that is wrong. psnrs: by name, of the
-    images whose originals were there, infinite where they are exact. gone: images whose originals
-    were not there."""
+    images whose originals were there, infinite where nothing that is seen differs. exact: how many
+    of these images are stored exactly. gone: images whose originals were not there."""
 
     rows: int
     intact: int
     promise: float
     wrong: list[str] = field(default_factory=list)
     psnrs: dict[str, float] = field(default_factory=dict)
+    exact: int = 0
     gone: int = 0
 
 
@@ -68,6 +69,8 @@ def verify(
                     result.gone += 1
             if progress is not None:
                 progress(min(done * _BATCH, total), total)
+    heads = (x for x in archive.heads() if not isinstance(x, ArchiveError))
+    result.exact = sum(x.quality == EXACT and x.name in result.psnrs for x in heads)
     shown = one_line(csv)
     for name, count in Counter(names).items():
         if count > 1:

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import shutil
@@ -77,6 +78,30 @@ def test_both_formats_are_of_use():
     assert starts == {0x2F, 0x89}
 
 
+def test_what_looks_the_same_is_not_called_exact(tmp_path):
+    """Colours that nobody sees are not kept, unless all is exact."""
+    (tmp_path / "in").mkdir()
+    values = np.zeros((8, 8, 4), np.uint8)
+    for number in range(4):
+        values[..., number % 3] = 200
+        Image.fromarray(values).save(tmp_path / "in" / f"{number}.png")
+    aezip.fit(tmp_path / "in", tmp_path / "m.h5", arch="dense", steps=5)
+    options = ["in", "o.csv", "--model", "m.h5", "--force"]
+    for more, exact in (([], False), (["--lossless"], True)):
+        done = invoke("compress", *options, *more, cwd=tmp_path)
+        assert ("every image is exact" in done.stdout) is exact
+        archive = aezip.open(tmp_path / "o.csv")
+        assert np.array_equal(images.to_array(archive[-1]), values) is exact
+        verified = invoke("verify", "o.csv", "--against", "in", cwd=tmp_path).stdout
+        assert ("every image is exact" in verified) is exact
+        assert ("no image differs in what is not transparent" in verified) is not exact
+        listed = json.loads(invoke("list", "o.csv", "--json", cwd=tmp_path).stdout)
+        assert listed["rows"][0]["quality"] == ("exact" if exact else 50)
+        more = ["--save", "x.png", "--json"]
+        viewed = json.loads(invoke("view", "o.csv", *more, cwd=tmp_path).stdout)
+        assert viewed["quality"] == ("exact" if exact else 50)
+
+
 def test_digits_take_less_than_as_png(tmp_path):
     report = aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), lossless=True, compare=False)
     assert set(report.psnrs.values()) == {math.inf}
@@ -93,7 +118,7 @@ def test_lossless_needs_no_model(folder):
     assert (result.exit_code, result.stderr) == (0, "")
     assert "lossless" in result.stdout and "every image is exact" in result.stdout
     listed = invoke("list", "o.csv", cwd=folder.parent).stdout.splitlines()
-    assert [x.split()[4] for x in listed[1:]] == ["max", "max"]
+    assert [x.split()[4] for x in listed[1:]] == ["exact", "exact"]
     both = invoke("compress", folder, "p.csv", "--lossless", "--quality", 5, cwd=folder.parent)
     assert both.exit_code == 2
 

@@ -251,6 +251,11 @@ def checksum_of(cell: Callable[[str], str]) -> bytes:
         raise ArchiveError("its checksum does not match") from None
 
 
+def quality_text(quality: int) -> int | str:
+    """A quality as one says it: its number, or `exact`."""
+    return "exact" if quality == EXACT else quality
+
+
 def _quality_cell(quality: int) -> str:
     return "exact" if quality == EXACT else f"q{quality}"
 

@@ -261,7 +261,7 @@ class RowFile:
             raise ArchiveError(f"{self._shown} has {has}; there is no row {index}")
         most = limit("MAX_ROW_BYTES")
         if lines[index, 1] > most:
-            raise self._damaged(index, "", f"it is longer than {most >> 20} MiB")
+            raise self._damaged(index, "", f"it is longer than {most:,} bytes")
         line = next(self.lines([index]))
         name, foreign = "", False
         try:
