@@ -28,10 +28,10 @@ from aezip.errors import ArchiveError, ModelError
 from aezip.fitting import load_model
 from aezip.storage.files import one_line
 from aezip.storage.hdf5 import read_decoder, read_profiles
-from aezip.storage.journal import writing
+from aezip.storage.journal import Journal, writing
 from aezip.storage.row import EXACT, Row, quality_of
 from aezip.storage.rows import RowFile, rewrite_rows
-from aezip.writing import replace_archive
+from aezip.writing import read_back, replace_archive
 
 
 def add(
@@ -88,9 +88,9 @@ def add(
         if rows:
             stored = read_profiles(archive.decoder_path, archive.decoder_id)
             profiles = {**stored, **sealed_profiles(coded, cipher)}
-            _rewrite(archive, range(len(archive)), rows, profiles)
-            _check_added(Archive(csv, passphrase), rows)
-        journal.finished = True
+            _rewrite(archive, range(len(archive)), rows, profiles, passphrase, journal)
+        else:
+            journal.finished = True
     report = report_on(coded, Path(csv), settings, found.skipped, began)
     report.there = len(known) - len(failed)
     report.failed += failed
@@ -112,7 +112,7 @@ def remove(
 
     Raises ArchiveError where a name is not in the archive; nothing is removed then.
     """
-    with writing(csv) as journal:
+    with writing(csv):
         archive = Archive(csv, passphrase)
         _check_whole(archive, force, ordered=not damaged)
         profiles = read_profiles(archive.decoder_path, archive.decoder_id)
@@ -130,8 +130,8 @@ def remove(
         if unknown:
             raise ArchiveError(f"{one_line(csv)} has no image named {one_line(unknown[0])}")
         if removed or force:
-            _rewrite(archive, keep, [], {k: v for k, v in profiles.items() if k in used})
-        journal.finished = not journal.useful
+            profiles = {k: v for k, v in profiles.items() if k in used}
+            _rewrite(archive, keep, [], profiles, passphrase)
     return removed
 
 
@@ -201,21 +201,20 @@ def _intact(archive: Archive, number: int, decoded: bool) -> Row | None:
 
 
 def _rewrite(
-    archive: Archive, keep: Sequence[int], rows: Sequence[Row], profiles: dict[str, bytes]
+    archive: Archive,
+    keep: Sequence[int],
+    rows: Sequence[Row],
+    profiles: dict[str, bytes],
+    passphrase: str | None,
+    journal: Journal | None = None,
 ) -> None:
     file = RowFile(archive.path)
     file.cipher = archive.cipher
     header, parameters, _ = read_decoder(archive.decoder_path, file.decoder_id)
+    shown = one_line(archive.path)
     replace_archive(
         archive.path, header, parameters, profiles,
         lambda where: rewrite_rows(where, file, keep, rows, archive.defaults),
+        lambda where: read_back(where, passphrase, len(keep), rows, shown),
+        journal,
     )  # fmt: skip
-
-
-def _check_added(archive: Archive, rows: Sequence[Row]) -> None:
-    first = len(archive) - len(rows)
-    same = all(archive.row(first + i) == row for i, row in enumerate(rows))
-    if not same or archive.missing or archive.disordered:
-        raise ArchiveError(
-            f"{one_line(archive.path)} does not read back as it was written; keep the images"
-        )

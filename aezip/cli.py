@@ -305,8 +305,8 @@ def compress(
                 jobs=jobs or processors(),
                 progress=show,
             )
-        except KeyboardInterrupt:
-            raise _OneLineError(cli_keep.interrupted(csv)) from None
+        except KeyboardInterrupt as error:
+            raise _OneLineError(cli_keep.interrupted(csv, error)) from None
     console.warn(report.failed)
     console.result(_table(report), cli_keep.report_data(report))
     cli_keep.mention_skipped(report.skipped)

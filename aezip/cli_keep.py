@@ -15,6 +15,7 @@ import click
 import aezip
 from aezip import console
 from aezip.errors import ArchiveError
+from aezip.interrupts import TooLateError
 from aezip.options import processors
 from aezip.storage import secrecy
 from aezip.storage.files import one_line
@@ -90,8 +91,8 @@ def add(
                 jobs=jobs or processors(),
                 progress=show,
             )
-        except KeyboardInterrupt:
-            raise ArchiveError(interrupted(csv)) from None
+        except KeyboardInterrupt as error:
+            raise ArchiveError(interrupted(csv, error)) from None
     console.warn(report.failed)
     lines = [
         f"added {_images(report.images)}: {report.original_bytes:,} bytes as they were, "
@@ -201,8 +202,10 @@ def check_coding(quality: int | None, lossless: bool, delete: bool, yes: bool) -
         raise click.UsageError("--yes belongs to --delete-originals")
 
 
-def interrupted(csv: Path) -> str:
+def interrupted(csv: Path, error: KeyboardInterrupt) -> str:
     """What to say after a Ctrl-C."""
+    if isinstance(error, TooLateError):
+        return f"interrupted; {one_line(csv)} was written before"
     more = "; --resume goes on from here" if partial_path(csv).exists() else ""
     return f"interrupted; {one_line(csv)} was not written{more}"
 

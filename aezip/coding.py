@@ -25,7 +25,7 @@ from aezip.autoencoders.base import BEST_QUALITY, log_step, step_size
 from aezip.errors import ImageError, ModelError
 from aezip.metrics import psnr
 from aezip.storage.files import one_line
-from aezip.storage.row import EXACT, MODES, Row, pack, unpack
+from aezip.storage.row import EXACT, MODES, Row, pack, time_of, unpack
 
 _BEST_PROMISE = 45.0
 
@@ -141,7 +141,7 @@ class Coder:
             height, width, channels = pixels.shape
             row = Row(
                 name, width, height, MODES[channels - 1], used, payload,
-                modified=state.st_mtime_ns // 10**9,
+                modified=time_of(state.st_mtime_ns),
                 profile=profile_id(loaded.profile) if loaded.profile else "",
                 exif=zlib.compress(loaded.exif, 9) if self._keeps(loaded) else b"",
             )  # fmt: skip

@@ -35,10 +35,10 @@ from aezip.fitting import default_model, load_model
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import DECODER_FORMAT, content_id, read_format
 from aezip.storage.journal import Journal, writing
-from aezip.storage.row import EXACT
+from aezip.storage.row import EXACT, unstorable
 from aezip.storage.rows import Row, RowFile, default_cells, write_rows
 from aezip.storage.secrecy import Cipher, new_cipher, unlock
-from aezip.writing import replace_archive
+from aezip.writing import read_back, replace_archive
 
 _COMPARED = 24  # images that are encoded as JPEG and WebP for the comparison
 _COMPARED_PIXELS = 12_000_000
@@ -176,9 +176,9 @@ def compress(
         replace_archive(
             csv, outer, parameters, sealed_profiles(coded, cipher),
             lambda where: write_rows(where, rows, identity, defaults, cipher),
+            lambda where: _check_written(where, rows, autoencoder, passphrase, one_line(csv)),
+            journal,
         )  # fmt: skip
-        _check_written(Path(csv), rows, autoencoder, passphrase)
-        journal.finished = True
     report = report_on(coded, Path(csv), settings, found.skipped, began)
     if compare:
         try:
@@ -347,14 +347,20 @@ def code_with_journal(
     with closing(coder.code_all(left, jobs)) as batches:
         for batch in batches:
             for coded in batch:
-                done[coded.name] = coded
-                if coded.row is not None:
-                    journal.add(to_entry(coded))
+                done[coded.name] = kept = _if_storable(coded)
+                if kept.row is not None:
+                    journal.add(to_entry(kept))
             if progress is not None:
                 progress(len(done), len(names))
     if done.keys() != wanted:
         raise ArchiveError("not every image was compressed; nothing was written")
     return [done[name] for name in names]
+
+
+def _if_storable(coded: Coded) -> Coded:
+    """Without its row, where no archive could hold that."""
+    why = coded.row and unstorable(coded.row)
+    return Coded(coded.name, None, error=f"{one_line(coded.name)}: {why}") if why else coded
 
 
 def _unchanged(folder: Path, coded: Coded) -> bool:
@@ -392,15 +398,20 @@ def _most_common(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _check_written(
-    csv: Path, rows: Sequence[Row], autoencoder: Autoencoder, passphrase: str | None
+    csv: Path,
+    rows: Sequence[Row],
+    autoencoder: Autoencoder,
+    passphrase: str | None,
+    shown: str,
 ) -> None:
-    """Read back what was written: the very rows and parameters that were measured."""
-    archive = Archive(csv, passphrase)
-    same = len(archive) == len(rows) and all(archive.row(i) == row for i, row in enumerate(rows))
-    for name, tensor in autoencoder.travelling().items():
-        same = same and np.array_equal(archive.decoder.parameters[name], tensor)
-    if not same or archive.missing or archive.disordered:
-        raise ArchiveError(f"{one_line(csv)} does not read back as it was written; keep the images")
+    """Read back what was written: the very rows and the very decoder that were measured."""
+    decoder = read_back(csv, passphrase, 0, rows, shown).decoder
+    same = (decoder.arch, decoder.config) == (autoencoder.arch, autoencoder.config) and all(
+        np.array_equal(decoder.parameters[name], tensor)
+        for name, tensor in autoencoder.travelling().items()
+    )
+    if not same:
+        raise ArchiveError(f"the decoder of {shown} would not be that which was measured")
 
 
 # --- after the work -----------------------------------------------------------------------------

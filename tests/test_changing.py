@@ -24,7 +24,7 @@ from PIL import Image
 from samples import DATA
 
 import aezip
-from aezip import images
+from aezip import changing, images
 from aezip.errors import ArchiveError, ModelError
 from aezip.storage.journal import partial_path, writing
 
@@ -278,6 +278,28 @@ def test_the_image_is_measured_against_the_promise_of_the_archive(here):
     assert report.promise == aezip.open(here / "out.csv").promise > 19
     assert min(report.psnrs.values()) >= report.promise
     assert report.finer + report.exact >= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda keep, rows: (keep[1:], rows),
+        lambda keep, rows: (keep, rows[:-1]),
+        lambda keep, rows: (keep, rows[::-1]),
+    ],
+)
+def test_what_is_added_is_read_before_anything_is_replaced(here, monkeypatch, change):
+    before = files(here)
+
+    def careless(where, file, keep, rows, defaults):
+        rewrite_rows(where, file, *change(keep, rows), defaults)
+
+    rewrite_rows = changing.rewrite_rows
+    monkeypatch.setattr(changing, "rewrite_rows", careless)
+    with pytest.raises(ArchiveError, match=r"out\.csv does not read back as it is to be"):
+        aezip.add(here / "out.csv", here / "more")
+    left = files(here)
+    assert left.pop("out.csv.partial") and left == before
 
 
 def test_where_nothing_can_be_added(here):
