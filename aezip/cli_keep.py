@@ -140,7 +140,7 @@ def remove(csv: Path, names: tuple[str, ...], damaged: bool, force: bool) -> Non
 def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     """Check every row of OUT.csv, decode every image, and say what is wrong.
 
-    The exit status is 1 if anything is.
+    The exit status is 1 if anything is, or if the folder holds images that are not in OUT.csv.
     """
     with console.bar(unit=" images", desc="verifying", leave=False) as bar:
 
@@ -154,7 +154,8 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     lines = [f"{found.intact:,} of {found.rows:,} rows are whole and decode"]
     data: dict[str, Any] = {
         "rows": found.rows, "intact": found.intact, "promise": found.promise,
-        "wrong": found.wrong, "gone": found.gone, "psnrs": _finite(found.psnrs),
+        "wrong": found.wrong, "gone": found.gone, "absent": found.absent,
+        "exact": found.exact, "psnrs": _finite(found.psnrs),
     }  # fmt: skip
     if found.psnrs:
         from aezip.coding import mean_and_worst
@@ -162,11 +163,15 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
         lines.append(_psnr_line(*mean_and_worst(found.psnrs), found.exact == len(found.psnrs)))
     if against is not None:
         lines.append(f"compared with {len(found.psnrs):,} originals, {found.gone:,} are gone")
+    if found.absent and against is not None:
+        for name in found.absent:
+            console.error(f"{one_line(against / name)} is not in {one_line(csv)}")
+        lines.append(f"not in {one_line(csv)}: {_images(len(found.absent))} of {one_line(against)}")
     if found.wrong:
         count = len(found.wrong)
         lines.append("1 thing is wrong" if count == 1 else f"{count:,} things are wrong")
     console.result("\n".join(lines), data)
-    sys.exit(1 if found.wrong else 0)
+    sys.exit(1 if found.wrong or found.absent else 0)
 
 
 COMMANDS = (add, remove, verify)

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 import aezip
-from aezip import images, lossless
+from aezip import images, lossless, originals
 from aezip.autoencoders.base import log_step
 from aezip.coding import Coded, default_promise, from_entry, mean_and_worst, to_entry
 from aezip.errors import ArchiveError
+from aezip.metrics import psnr
 from aezip.storage.row import EXACT, Row
 
 
@@ -342,3 +343,77 @@ def test_no_original_is_deleted_of_an_archive_that_is_not_whole(folder):
     archive.path.write_bytes(b"\n".join([lines[0], lines[1], lines[2][:-1] + b"!", b""]))
     deleted = aezip.delete_originals(archive.path, folder, report.psnrs)
     assert sorted(files(folder)) == ["noise.png"] and deleted.count == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as of POSIX")
+def test_what_is_reached_through_a_link_stays(folder, tmp_path):
+    """The file may be somebody else's."""
+    (folder / "below").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    noise(20).save(tmp_path / "elsewhere" / "a.png")
+    report, archive = compressed(folder)
+    deleted = aezip.delete_originals(archive.path, folder, report.psnrs)
+    assert deleted.count == 2
+    assert [name for name, _ in deleted.kept] == ["below/a.png"]
+    assert "in a folder that is one" in deleted.kept[0][1]
+    assert (tmp_path / "elsewhere" / "a.png").exists()
+
+
+def test_a_file_that_is_changed_while_it_is_compared_stays(folder, monkeypatch):
+    report, archive = compressed(folder)
+    before = files(folder)
+
+    def slow(*images):
+        with open(folder / "lake.png", "ab") as file:
+            file.write(b"more")
+        return psnr(*images)
+
+    monkeypatch.setattr(originals, "psnr", slow)
+    deleted = aezip.delete_originals(archive.path, folder, {"lake.png": report.psnrs["lake.png"]})
+    assert deleted.count == 0 and "it was changed meanwhile" in deleted.kept[0][1]
+    assert files(folder)["lake.png"] == before["lake.png"] + b"more"
+
+
+@pytest.mark.parametrize(("less", "count"), [(0, 1), (0.1, 0), (1, 0)])
+def test_a_row_that_decodes_worse_than_was_measured_is_no_reason(folder, less, count):
+    report, archive = compressed(folder)
+    expected = {"lake.png": report.psnrs["lake.png"] + less}
+    deleted = aezip.delete_originals(archive.path, folder, expected)
+    assert deleted.count == count and (folder / "lake.png").exists() is not bool(count)
+
+
+def test_no_original_is_deleted_of_rows_in_disorder(taken):
+    report, archive = compressed(taken)
+    before = files(taken)
+    lines = archive.path.read_bytes().split(b"\n")
+    archive.path.write_bytes(b"\n".join([lines[0], lines[2], lines[1], *lines[3:]]))
+    with pytest.raises(ArchiveError, match=r"not in the order.*; no original was deleted"):
+        aezip.delete_originals(archive.path, taken, report.psnrs)
+    assert files(taken) == before
+
+
+# --- profiles of the rows that stay -------------------------------------------------------------
+
+
+def test_added_images_leave_the_others_their_profiles(taken, tmp_path):
+    _, archive = compressed(taken)
+    (tmp_path / "more").mkdir()
+    noise(20).save(tmp_path / "more" / "plain.png")
+    aezip.add(archive.path, tmp_path / "more")
+    assert aezip.verify(archive.path, taken).wrong == []
+    assert aezip.open(archive.path)["a.jpg"].info["icc_profile"] == PROFILE
+
+
+def test_a_damaged_row_keeps_its_profile(taken):
+    """A copy of the CSV may have it whole."""
+    _, archive = compressed(taken)
+    aezip.remove(archive.path, ["a.jpg", "below/b.png"])
+    whole = archive.path.read_bytes()
+    lines = whole.split(b"\n")
+    at = next(i for i, line in enumerate(lines) if line.startswith(b"d.tif"))
+    lines[at] = lines[at][:-1] + (b"A" if lines[at][-1:] != b"A" else b"B")
+    archive.path.write_bytes(b"\n".join(lines))
+    aezip.remove(archive.path, ["c.webp"])
+    lines = archive.path.read_bytes().split(b"\n")
+    archive.path.write_bytes(b"\n".join([lines[0], whole.split(b"\n")[at], b""]))
+    assert aezip.open(archive.path)["d.tif"].info["icc_profile"] == PROFILE
