@@ -2,13 +2,17 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from crashes import Compressing, Fitting, many
 from folders import (
     copied,
     digit_archive,
+    environment,
     files,
     invoke,
     photos,
@@ -133,6 +137,29 @@ def test_add_and_remove_ended_at_any_step(folder, tmp_path):
 
         assert steps_of(work, look) >= 3
         assert seen == {3, count}
+
+
+def test_a_profile_is_there_as_long_as_a_row_needs_it(folder, tmp_path):
+    profile = b"\0" * 16 + b"RGB " + b"\0" * 200
+    source = shutil.copytree(folder, tmp_path / "in")
+    with Image.open(source / "01.png") as image:
+        image.save(source / "01.png", icc_profile=profile)
+    path = tmp_path / "out.csv"
+    aezip.compress(source, path, quick_model(), compare=False)
+    before = {x: (tmp_path / x).read_bytes() for x in ("out.csv", "out.h5")}
+    seen = set()
+
+    def look():
+        archive = aezip.open(path)
+        assert aezip.verify(path, source).wrong == []
+        if "01.png" in archive:
+            assert archive["01.png"].info["icc_profile"] == profile
+        seen.add(len(archive))
+        for name, data in before.items():
+            (tmp_path / name).write_bytes(data)
+
+    assert steps_of(lambda: aezip.remove(path, ["01.png"]), look) >= 6
+    assert seen == {3, 2}
 
 
 def test_fit_ended_at_any_step(tmp_path):
@@ -374,3 +401,49 @@ def test_a_full_disk_while_the_images_are_coded(folder, tmp_path, monkeypatch):
         folder, path, quick_model(), resume=True, compare=False, progress=lambda *x: told.append(x)
     )
     assert told[0] == (2, 3) and aezip.verify(path, folder).wrong == []
+
+
+_ON_A_SMALL_DISK = """
+mkdir disk && mount -t tmpfs -o size=$1 tmpfs disk || exit 77
+cp out.csv out.h5 disk && head -c $2 /dev/zero > disk/ballast && shift 2 && cd disk
+"$@"
+status=$?
+rm ballast
+cp -a . ../left
+exit $status
+"""
+_DISK, _PAGE = 4 << 20, 4096  # bytes
+
+
+@pytest.mark.parametrize("full", ["at once", "with the journal", "with the rows"])
+def test_a_disk_that_is_full(folder, tmp_path, monkeypatch, full):
+    """As of a user who may mount one; what it holds is copied to `left` in the end."""
+    source = shutil.copytree(folder, tmp_path / "in")
+    noise = np.random.default_rng(0).integers(0, 256, (250, 250, 3), np.uint8)
+    Image.fromarray(noise).save(source / "noise.png")
+    (tmp_path / "x").mkdir()
+    interrupted(source, tmp_path / "x" / "out.csv", 4, monkeypatch)
+    journal = partial_path(tmp_path / "x" / "out.csv").stat().st_size
+    aezip.compress(source, tmp_path / "x" / "out.csv", quick_model(), compare=False)
+    rows = (tmp_path / "x" / "out.csv").stat().st_size
+    copied(digit_archive(), tmp_path)
+    before = files(digit_archive().parent)
+    free = {"at once": 0, "with the journal": journal, "with the rows": journal + rows}[full]
+    # Each file takes whole pages; one more is left free.
+    taken = sum(-(-x // _PAGE) for x in (*map(len, before.values()), free, _PAGE))
+    ballast = _DISK - _PAGE * taken
+    words = ["unshare", "-rm", "sh", "-c", _ON_A_SMALL_DISK, "sh", _DISK, ballast, sys.executable]
+    words += ["-m", "aezip", "compress", source, "out.csv", "--model", quick_model(), "--force"]
+    if shutil.which("unshare") is None:
+        pytest.skip("only where unshare is")
+    done = subprocess.run(
+        [str(x) for x in [*words, "--jobs", 1]], cwd=tmp_path, env=environment(),
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    if not (tmp_path / "left").exists():
+        pytest.skip("no disk may be mounted here")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "aezip: out.csv cannot be written: no space left on device\n"
+    left = files(tmp_path / "left")
+    left.pop("out.csv.partial", None)
+    assert left == before
