@@ -302,6 +302,21 @@ def test_what_is_added_is_read_before_anything_is_replaced(here, monkeypatch, ch
     assert left.pop("out.csv.partial") and left == before
 
 
+def test_rows_that_stay_are_read_in_their_order_before_anything_is_replaced(here, monkeypatch):
+    before = files(here)
+
+    def careless(where, *rest):
+        rewrite_rows(where, *rest)
+        lines = where.read_bytes().split(b"\n")
+        where.write_bytes(b"\n".join([lines[0], lines[2], lines[1], *lines[3:]]))
+
+    rewrite_rows = changing.rewrite_rows
+    monkeypatch.setattr(changing, "rewrite_rows", careless)
+    with pytest.raises(ArchiveError, match=r"out\.csv does not read back as it is to be"):
+        aezip.remove(here / "out.csv", ["lake.png"])
+    assert files(here) == before
+
+
 def test_where_nothing_can_be_added(here):
     (here / "empty").mkdir()
     refused(invoke("add", "out.csv", "empty", cwd=here), "empty holds no images")
