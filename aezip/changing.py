@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from aezip import images as pictures
 from aezip.archive import Archive
 from aezip.autoencoders import DEFAULT_EFFORT, Autoencoder, check_effort, check_quality
 from aezip.coding import Coder, Settings
+from aezip.comparing import compare
 from aezip.compressing import (
     Report,
     code_with_journal,
@@ -21,16 +22,16 @@ from aezip.compressing import (
     report_on,
     sealed_profiles,
     start_journal,
+    work_of,
 )
-from aezip.errors import AezipError, ArchiveError, LimitError, ModelError
+from aezip.errors import ArchiveError, LimitError, ModelError
 from aezip.fitting import load_model
-from aezip.metrics import psnr
 from aezip.storage.files import one_line
 from aezip.storage.hdf5 import read_decoder, read_profiles
-from aezip.storage.journal import writing
+from aezip.storage.journal import Journal, writing
 from aezip.storage.row import EXACT, Row, quality_of
 from aezip.storage.rows import RowFile, rewrite_rows
-from aezip.writing import replace_archive
+from aezip.writing import read_back, replace_archive
 
 
 def add(
@@ -55,8 +56,9 @@ def add(
     looked for in `models`. quality: by default that of most of the archive. force: add even where
     rows are missing or in disorder. The other arguments are those of `compress`.
 
-    An image that is in the archive already is counted, another one of the same name is named in
-    the report and left out. Raises as `compress` does.
+    An image that is in the archive already, by its pixels and its colour profile, is counted; one
+    that may be another of the same name is named in the report and left out. Raises as `compress`
+    does.
     """
     began = time.monotonic()
     if quality is not None:
@@ -70,11 +72,14 @@ def add(
         used = EXACT if lossless else quality or usual or archive.decoder.config["quality"]
         settings = Settings(used, archive.promise, keep_metadata, effort)
         autoencoder = _encoder(archive, model)
-        new, there, failed = _new_names(archive, Path(folder), found.names)
+        new = [name for name in found.names if name not in archive]
+        known = [name for name in found.names if name in archive]
+        failed = _other_images(archive, autoencoder, Path(folder), known, effort, jobs, progress)
         going_on = resume and journal.settings is not None
         cipher, before = start_journal(
-            journal, autoencoder, settings, passphrase, csv, going_on, archive.cipher
-        )
+            journal, work_of("add", folder, autoencoder, settings), passphrase, csv, going_on,
+            archive.cipher,
+        )  # fmt: skip
         coder = Coder(autoencoder, Path(folder), settings, cipher)
         coded = code_with_journal(coder, new, before, journal, jobs, progress)
         rows = [x.row for x in coded if x.row is not None]
@@ -83,11 +88,11 @@ def add(
         if rows:
             stored = read_profiles(archive.decoder_path, archive.decoder_id)
             profiles = {**stored, **sealed_profiles(coded, cipher)}
-            _rewrite(archive, range(len(archive)), rows, profiles)
-            _check_added(Archive(csv, passphrase), rows)
-        journal.finished = True
+            _rewrite(archive, range(len(archive)), rows, profiles, passphrase, journal)
+        else:
+            journal.finished = True
     report = report_on(coded, Path(csv), settings, found.skipped, began)
-    report.there = there
+    report.there = len(known) - len(failed)
     report.failed += failed
     return report
 
@@ -107,7 +112,7 @@ def remove(
 
     Raises ArchiveError where a name is not in the archive; nothing is removed then.
     """
-    with writing(csv) as journal:
+    with writing(csv):
         archive = Archive(csv, passphrase)
         _check_whole(archive, force, ordered=not damaged)
         profiles = read_profiles(archive.decoder_path, archive.decoder_id)
@@ -125,8 +130,8 @@ def remove(
         if unknown:
             raise ArchiveError(f"{one_line(csv)} has no image named {one_line(unknown[0])}")
         if removed or force:
-            _rewrite(archive, keep, [], {k: v for k, v in profiles.items() if k in used})
-        journal.finished = not journal.useful
+            profiles = {k: v for k, v in profiles.items() if k in used}
+            _rewrite(archive, keep, [], profiles, passphrase)
     return removed
 
 
@@ -164,36 +169,24 @@ def _encoder(archive: Archive, model: str | os.PathLike[str] | None) -> Autoenco
     )
 
 
-def _new_names(
-    archive: Archive, folder: Path, names: Sequence[str]
-) -> tuple[list[str], int, list[tuple[str, str]]]:
-    """(names to add, how many are there already, what cannot be added and why)."""
-    new, there, failed = [], 0, []
-    for name in names:
-        if name not in archive:
-            new.append(name)
-            continue
-        try:
-            same = _same(archive, archive.row(name), folder)
-        except AezipError as error:
-            failed.append((name, str(error)))
-            continue
-        if same:
-            there += 1
-        else:
-            failed.append((name, f"{one_line(name)}: another image of this name is in the archive"))
-    return new, there, failed
-
-
-def _same(archive: Archive, row: Row, folder: Path) -> bool:
-    """Whether a file is what the row was made of, as far as that can be told."""
-    path = folder / row.name
-    with suppress(OSError):
-        if row.modified == os.stat(path).st_mtime_ns // 10**9:
-            return True
-    original = pictures.to_array(pictures.read(path))
-    decoded = pictures.to_array(archive.decode(row))
-    return original.shape == decoded.shape and psnr(original, decoded) >= archive.promise
+def _other_images(
+    archive: Archive,
+    autoencoder: Autoencoder,
+    folder: Path,
+    names: Sequence[str],
+    effort: int,
+    jobs: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[tuple[str, str]]:
+    """(name, why) of the files that may be something else than the rows of their names."""
+    failed, done = [], 0
+    with closing(compare(archive, autoencoder, folder, names, effort, jobs)) as batches:
+        for batch in batches:
+            failed += [(name, why) for name, why in batch if why]
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(names))
+    return failed
 
 
 def _intact(archive: Archive, number: int, decoded: bool) -> Row | None:
@@ -213,21 +206,20 @@ def _intact(archive: Archive, number: int, decoded: bool) -> Row | None:
 
 
 def _rewrite(
-    archive: Archive, keep: Sequence[int], rows: Sequence[Row], profiles: dict[str, bytes]
+    archive: Archive,
+    keep: Sequence[int],
+    rows: Sequence[Row],
+    profiles: dict[str, bytes],
+    passphrase: str | None,
+    journal: Journal | None = None,
 ) -> None:
     file = RowFile(archive.path)
     file.cipher = archive.cipher
     header, parameters, _ = read_decoder(archive.decoder_path, file.decoder_id)
+    shown = one_line(archive.path)
     replace_archive(
         archive.path, header, parameters, profiles,
         lambda where: rewrite_rows(where, file, keep, rows, archive.defaults),
+        lambda where: read_back(where, passphrase, len(keep), rows, shown),
+        journal,
     )  # fmt: skip
-
-
-def _check_added(archive: Archive, rows: Sequence[Row]) -> None:
-    first = len(archive) - len(rows)
-    same = all(archive.row(first + i) == row for i, row in enumerate(rows))
-    if not same or archive.missing or archive.disordered:
-        raise ArchiveError(
-            f"{one_line(archive.path)} does not read back as it was written; keep the images"
-        )

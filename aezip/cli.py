@@ -26,7 +26,7 @@ from aezip.options import processors, row_range
 from aezip.storage import secrecy
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import MODEL_FORMAT, read_format
-from aezip.storage.row import EXACT
+from aezip.storage.row import EXACT, quality_text
 
 if TYPE_CHECKING:  # looking at an image should not wait for what fits and compresses
     from aezip.compressing import Report
@@ -244,7 +244,11 @@ def fit(
 @click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
 @click.option("--encrypt", is_flag=True, help="Encrypt the archive with a passphrase.")
 @click.option("--force", is_flag=True, help="Replace an archive that is there.")
-@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where this very command, with this folder and these options, was interrupted.",
+)
 @click.option(
     "--delete-originals",
     "delete",
@@ -301,8 +305,8 @@ def compress(
                 jobs=jobs or processors(),
                 progress=show,
             )
-        except KeyboardInterrupt:
-            raise _OneLineError(cli_keep.interrupted(csv)) from None
+        except KeyboardInterrupt as error:
+            raise _OneLineError(cli_keep.interrupted(csv, error)) from None
     console.warn(report.failed)
     console.result(_table(report), cli_keep.report_data(report))
     cli_keep.mention_skipped(report.skipped)
@@ -349,7 +353,7 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
             "width": image.width,
             "height": image.height,
             "mode": image.mode,
-            "quality": found.quality,
+            "quality": quality_text(found.quality),
             "bytes": len(found.latents),
             "saved": save,
         },
@@ -366,7 +370,7 @@ def list_(csv: Path) -> None:
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     console.say(
-        console.heading(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>3}  name")
+        console.heading(f"{'row':>6} {'bytes':>9} {'size':>11} {'mode':4} {'q':>5}  name")
     )
     for number in range(len(archive)):
         try:
@@ -376,9 +380,9 @@ def list_(csv: Path) -> None:
             console.error(str(error))
             continue
         size = f"{row.width}x{row.height}"
-        quality = "max" if row.quality == EXACT else row.quality
+        quality = quality_text(row.quality)
         console.say(
-            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>3}  "
+            f"{number:6} {len(row.latents):9,} {size:>11} {row.mode:4} {quality:>5}  "
             f"{one_line(row.name)}"
         )
         if console.wants_json():
@@ -389,7 +393,7 @@ def list_(csv: Path) -> None:
                     "width": row.width,
                     "height": row.height,
                     "mode": row.mode,
-                    "quality": row.quality,
+                    "quality": quality_text(row.quality),
                     "bytes": len(row.latents),
                 }
             )
@@ -546,7 +550,7 @@ def _table(report: Report) -> str:
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),
-        cli_keep.psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name),
+        cli_keep.measured(report),
         cli_keep.kept(report),
         f"compressed, decoded and measured in {console.duration(report.seconds)}",
     ]

@@ -15,10 +15,12 @@ import click
 import aezip
 from aezip import console
 from aezip.errors import ArchiveError
+from aezip.interrupts import TooLateError
 from aezip.options import processors
 from aezip.storage import secrecy
 from aezip.storage.files import one_line
 from aezip.storage.journal import partial_path
+from aezip.storage.row import EXACT, quality_text
 
 if TYPE_CHECKING:
     from aezip.compressing import Report
@@ -43,7 +45,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--lossless", is_flag=True, help="Code the images exactly, pixel by pixel.")
 @click.option("--keep-metadata", is_flag=True, help="Keep the images' EXIF data, too.")
 @click.option("--force", is_flag=True, help="Even if rows of the archive are missing.")
-@click.option("--resume", is_flag=True, help="Go on where the same command was interrupted.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where this very command, with this folder and these options, was interrupted.",
+)
 @click.option("--delete-originals", "delete", is_flag=True, help="As of aezip compress.")
 @click.option("--yes", is_flag=True, help="Delete them without asking.")
 @click.option("--jobs", type=click.IntRange(min=1), help="As of aezip compress.")
@@ -85,15 +91,15 @@ def add(
                 jobs=jobs or processors(),
                 progress=show,
             )
-        except KeyboardInterrupt:
-            raise ArchiveError(interrupted(csv)) from None
+        except KeyboardInterrupt as error:
+            raise ArchiveError(interrupted(csv, error)) from None
     console.warn(report.failed)
     lines = [
         f"added {_images(report.images)}: {report.original_bytes:,} bytes as they were, "
         f"{report.csv_bytes - before:,} in {one_line(csv)}"
     ]
     if report.images:
-        lines += [psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name), kept(report)]
+        lines += [measured(report), kept(report)]
     if report.there:
         lines.append(f"{_images(report.there)} there already")
     console.result("\n".join(lines), report_data(report))
@@ -134,7 +140,7 @@ def remove(csv: Path, names: tuple[str, ...], damaged: bool, force: bool) -> Non
 def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     """Check every row of OUT.csv, decode every image, and say what is wrong.
 
-    The exit status is 1 if anything is.
+    The exit status is 1 if anything is, or if the folder holds images that are not in OUT.csv.
     """
     with console.bar(unit=" images", desc="verifying", leave=False) as bar:
 
@@ -148,19 +154,24 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     lines = [f"{found.intact:,} of {found.rows:,} rows are whole and decode"]
     data: dict[str, Any] = {
         "rows": found.rows, "intact": found.intact, "promise": found.promise,
-        "wrong": found.wrong, "gone": found.gone, "psnrs": _finite(found.psnrs),
+        "wrong": found.wrong, "gone": found.gone, "absent": found.absent,
+        "exact": found.exact, "psnrs": _finite(found.psnrs),
     }  # fmt: skip
     if found.psnrs:
         from aezip.coding import mean_and_worst
 
-        lines.append(psnr_line(*mean_and_worst(found.psnrs)))
+        lines.append(_psnr_line(*mean_and_worst(found.psnrs), found.exact == len(found.psnrs)))
     if against is not None:
         lines.append(f"compared with {len(found.psnrs):,} originals, {found.gone:,} are gone")
+    if found.absent and against is not None:
+        for name in found.absent:
+            console.error(f"{one_line(against / name)} is not in {one_line(csv)}")
+        lines.append(f"not in {one_line(csv)}: {_images(len(found.absent))} of {one_line(against)}")
     if found.wrong:
         count = len(found.wrong)
         lines.append("1 thing is wrong" if count == 1 else f"{count:,} things are wrong")
     console.result("\n".join(lines), data)
-    sys.exit(1 if found.wrong else 0)
+    sys.exit(1 if found.wrong or found.absent else 0)
 
 
 COMMANDS = (add, remove, verify)
@@ -196,8 +207,10 @@ def check_coding(quality: int | None, lossless: bool, delete: bool, yes: bool) -
         raise click.UsageError("--yes belongs to --delete-originals")
 
 
-def interrupted(csv: Path) -> str:
+def interrupted(csv: Path, error: KeyboardInterrupt) -> str:
     """What to say after a Ctrl-C."""
+    if isinstance(error, TooLateError):
+        return f"interrupted; {one_line(csv)} was written before"
     more = "; --resume goes on from here" if partial_path(csv).exists() else ""
     return f"interrupted; {one_line(csv)} was not written{more}"
 
@@ -214,10 +227,11 @@ def delete_originals(csv: Path, folder: Path, report: Report, yes: bool) -> bool
 
 
 def warn_of_missing(archive: aezip.Archive) -> int:
-    """1 where rows are missing, after saying so."""
-    if archive.missing:
-        console.error(archive.missing)
-    return 1 if archive.missing else 0
+    """1 where rows are missing, or are not those that were written, after saying so."""
+    wrong = archive.missing or archive.disordered
+    if wrong:
+        console.error(wrong)
+    return 1 if wrong else 0
 
 
 def kept(report: Report) -> str:
@@ -225,7 +239,7 @@ def kept(report: Report) -> str:
     how = []
     if report.finer:
         how.append(f"{_images(report.finer)} coded finer")
-    if report.exact:
+    if report.exact and report.quality != EXACT:
         how.append(f"{_images(report.exact)} stored exactly")
     promised = f"each at {report.promise:.1f} dB or more" if report.promise else ""
     lines = [": ".join(x for x in (promised, ", ".join(how)) if x)] if promised or how else []
@@ -240,21 +254,28 @@ def kept(report: Report) -> str:
     return "\n".join(lines) or "no promise of quality"
 
 
-def psnr_line(mean: float, worst: float, name: str) -> str:
-    """Of images that are not exact."""
+def measured(report: Report) -> str:
+    """How near the images are to the originals."""
+    exact = report.exact == report.images
+    return _psnr_line(report.mean_psnr, report.worst_psnr, report.worst_name, exact)
+
+
+def _psnr_line(mean: float, worst: float, name: str, exact: bool) -> str:
+    """exact: whether all images are stored so; the PSNR is blind to what is transparent."""
     if math.isinf(mean):
-        return "every image is exact"
+        return "every image is exact" if exact else "no image differs in what is not transparent"
     return f"PSNR {mean:.2f} dB on average, at worst {worst:.2f} dB ({one_line(name)})"
 
 
 def report_data(report: Report) -> dict[str, Any]:
-    """A report as JSON can hold it: null for the PSNR of what is exact."""
+    """A report as JSON can hold it: null for the PSNR where nothing differs."""
     every = vars(report) | {
         "archive_bytes": report.archive_bytes,
         "bits_per_pixel": report.bits_per_pixel if report.pixels else None,
         "failed": console.failures(report.failed),
         "lost": [{"name": name, "what": what} for name, what in report.lost],
         "psnrs": _finite(report.psnrs),
+        "quality": quality_text(report.quality),
     }
     return {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in every.items()}
 

@@ -25,8 +25,7 @@ from aezip.autoencoders.base import BEST_QUALITY, log_step, step_size
 from aezip.errors import ImageError, ModelError
 from aezip.metrics import hidden_psnr, psnr
 from aezip.storage.files import one_line
-from aezip.storage.limits import limit
-from aezip.storage.row import EXACT, MODES, Row, pack, unpack
+from aezip.storage.row import EXACT, MODES, Row, pack, time_of, unpack
 from aezip.storage.secrecy import Cipher
 
 _BEST_PROMISE = 45.0
@@ -42,7 +41,7 @@ def default_promise(quality: int) -> float:
 
 
 def mean_and_worst(psnrs: Mapping[str, float]) -> tuple[float, float, str]:
-    """(mean PSNR, worst PSNR, its name) of those that are not exact; infinite where all are."""
+    """(mean PSNR, worst PSNR, its name) of those that differ; infinite where none does."""
     lossy = {name: db for name, db in psnrs.items() if math.isfinite(db)}
     if not lossy:
         return math.inf, math.inf, next(iter(psnrs), "")
@@ -74,10 +73,10 @@ class Coded(NamedTuple):
     """What became of one file.
 
     row: None where it could not be read, and `error` says why. psnr: of the row as decoded, in dB;
-    infinite where it is exact. size, modified: of the file, bytes and nanoseconds. profile: the
-    ICC profile that the row names. dropped: bytes of EXIF that are not in the row. lost: what else
-    of the file is not, in a few words. misfit: why the model could not take the image, which is
-    exact therefore.
+    infinite where nothing that is seen differs. size, modified, changed, inode: of the file,
+    in bytes and nanoseconds; they tell whether it is still the same. profile: the ICC profile that
+    the row names. dropped: bytes of EXIF that are not in the row. lost: what else of the file is
+    not, in a few words. misfit: why the model could not take the image, which is exact therefore.
     """
 
     name: str
@@ -90,6 +89,8 @@ class Coded(NamedTuple):
     lost: str = ""
     misfit: str = ""
     error: str = ""
+    changed: int = 0
+    inode: int = 0
 
 
 class Coder:
@@ -159,18 +160,14 @@ class Coder:
             height, width, channels = pixels.shape
             row = Row(
                 name, width, height, MODES[channels - 1], used, payload,
-                modified=state.st_mtime_ns // 10**9,
+                modified=time_of(state.st_mtime_ns),
                 profile=profile_id(loaded.profile, self.cipher) if loaded.profile else "",
                 exif=zlib.compress(loaded.exif, 9) if self._keeps(loaded) else b"",
             )  # fmt: skip
-            if len(pack(row)) > _row_bytes():
-                why = "its row would be longer than one may be (AEZIP_MAX_ROW_BYTES)"
-                result[name] = Coded(name, None, error=f"{one_line(name)}: {why}")
-                continue
             result[name] = Coded(
                 name, row, db, state.st_size, state.st_mtime_ns, loaded.profile,
                 0 if self._keeps(loaded) else len(loaded.exif), loaded.lost or lost,
-                misfits.get(name, ""),
+                misfits.get(name, ""), changed=state.st_ctime_ns, inode=state.st_ino,
             )  # fmt: skip
         return [result[name] for name in names]
 
@@ -206,12 +203,6 @@ class Coder:
         decoded = self.autoencoder.decode([payload], original.shape, quality)[0]
         db = psnr(original, decoded)
         return db, lost_colours(original, decoded, db, self.settings.promise)
-
-
-def _row_bytes() -> int:
-    """How long a packed row may be, so that its line in the CSV is within the limit: text takes
-    31 characters for 26 bytes, and columns a few."""
-    return (limit("MAX_ROW_BYTES") - 1000) * 26 // 32
 
 
 def _finer(quality: int, missing: float) -> int:

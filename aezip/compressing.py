@@ -7,10 +7,11 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,10 @@ from aezip.fitting import default_model, load_model
 from aezip.storage.files import one_line, reason
 from aezip.storage.hdf5 import DECODER_FORMAT, content_id, read_format
 from aezip.storage.journal import Journal, writing
-from aezip.storage.row import EXACT
+from aezip.storage.row import EXACT, unstorable
 from aezip.storage.rows import Row, RowFile, default_cells, write_rows
 from aezip.storage.secrecy import Cipher, new_cipher, unlock
-from aezip.writing import replace_archive
+from aezip.writing import read_back, replace_archive
 
 _COMPARED = 24  # images that are encoded as JPEG and WebP for the comparison
 _COMPARED_PIXELS = 12_000_000
@@ -48,11 +49,11 @@ class Report:
     """What `compress` or `add` did: sizes in bytes, times in seconds, PSNR in dB.
 
     Of `add`, only of the images that were added; csv_bytes and decoder_bytes are those of the
-    whole archive. psnrs: of each image as decoded, infinite where it is exact; the mean is that of
-    the others, infinite where there are none. finer, exact: how many images were coded finer or
-    exactly to keep the promise. dropped: bytes of EXIF that are not in the archive; kept: those
-    that are, compressed. lost: (name, what) where pixels of a file are not in the archive. there:
-    images that were in the archive before.
+    whole archive. psnrs: of each image as decoded, infinite where nothing that is seen differs; the
+    mean is that of the others, infinite where there are none. finer: how many images were coded
+    finer to keep the promise. exact: how many exactly. dropped: bytes of EXIF that are
+    not in the archive; kept: those that are, compressed. lost: (name, what) where pixels of a file
+    are not in the archive. there: images that were in the archive before.
     """
 
     csv: Path
@@ -152,7 +153,13 @@ def compress(
         going_on = resume and journal.settings is not None
         if not (force or going_on):
             _check_free(Path(csv), target, journal)
-        cipher, before = start_journal(journal, autoencoder, settings, passphrase, csv, going_on)
+        work = work_of("compress", folder, autoencoder, settings)
+        replaced = (journal.settings or {}).get("replaces") if going_on else _title_of(csv)
+        cipher, before = start_journal(
+            journal, {**work, "replaces": replaced}, passphrase, csv, going_on
+        )
+        if going_on and not force and _title_of(csv) != replaced:
+            _check_written_by(before, Path(csv), target, passphrase)
         coder = Coder(autoencoder, Path(folder), settings, cipher)
         coded = code_with_journal(coder, found.names, before, journal, jobs, progress)
         rows = [x.row for x in coded if x.row is not None]
@@ -169,9 +176,9 @@ def compress(
         replace_archive(
             csv, outer, parameters, sealed_profiles(coded, cipher),
             lambda where: write_rows(where, rows, identity, defaults, cipher),
+            lambda where: _check_written(where, rows, autoencoder, passphrase, one_line(csv)),
+            journal,
         )  # fmt: skip
-        _check_written(Path(csv), rows, autoencoder, passphrase)
-        journal.finished = True
     report = report_on(coded, Path(csv), settings, found.skipped, began)
     if compare:
         try:
@@ -228,30 +235,72 @@ def _is_archive(csv: Path) -> bool:
     return True
 
 
-def _check_free(csv: Path, decoder: Path, journal: Journal) -> None:
+def _check_free(csv: Path, decoder: Path, journal: Journal | None = None) -> None:
     """An archive may be all that is left of its images."""
     for path in (csv, decoder):
         if path.exists() and os.path.getsize(path):
-            more = "; --resume goes on with the interrupted work" if journal.useful else ""
+            begun = journal.settings if journal is not None and journal.useful else None
+            ours = begun is not None and begun.get("command") == "compress"
+            more = "; --resume goes on with the interrupted work" if ours else ""
             raise ArchiveError(
                 f"{one_line(path)} is there already: --force replaces it, aezip add adds to an "
                 f"archive{more}"
             )
 
 
+def _title_of(csv: str | os.PathLike[str]) -> str:
+    """What the archive that is there calls itself, blank where there is none."""
+    try:
+        return RowFile(csv).title
+    except ArchiveError:
+        return ""
+
+
+def _check_written_by(
+    before: Sequence[Coded], csv: Path, decoder: Path, passphrase: str | None
+) -> None:
+    """Refuse to replace an archive which came after the work began, unless it is what the work
+    came to: nothing is in it that the journal does not have."""
+    known = {x.name: x.row for x in before}
+    try:
+        archive = Archive(csv, passphrase)
+        if all(known.get(row.name) == row for row in map(archive.row, range(len(archive)))):
+            return
+    except AezipError:
+        pass
+    _check_free(csv, decoder)
+
+
 # --- the work -----------------------------------------------------------------------------------
+
+
+def work_of(
+    command: str,
+    folder: str | os.PathLike[str],
+    autoencoder: Autoencoder,
+    settings: Settings,
+) -> dict[str, Any]:
+    """What has to be the same where one command goes on with the work of another. The folder
+    is not named: the archive may hide its names."""
+    key = hashlib.sha256(repr((autoencoder.arch, sorted(autoencoder.config.items()))).encode())
+    key.update(autoencoder.pack())
+    place = hashlib.sha256(os.fsencode(os.path.realpath(folder)))
+    return {
+        "aezip": __version__, "command": command, "folder": place.hexdigest(),
+        "decoder": key.hexdigest(), **as_header(settings),
+    }  # fmt: skip
 
 
 def start_journal(
     journal: Journal,
-    autoencoder: Autoencoder,
-    settings: Settings,
+    work: Mapping[str, Any],
     passphrase: str | None,
     csv: str | os.PathLike[str],
     going_on: bool,
     cipher: Cipher | None = None,
 ) -> tuple[Cipher | None, list[Coded]]:
-    """(the cipher of the archive, what was coded before). cipher: of an archive that is there.
+    """(the cipher of the archive, what was coded before). work: as `work_of` says. cipher: of an
+    archive that is there.
 
     Raises ArchiveError where the interrupted work was another.
     """
@@ -260,17 +309,16 @@ def start_journal(
         cipher = unlock(found["cipher"], passphrase, one_line(csv))
     elif passphrase is not None and cipher is None:
         cipher = new_cipher(passphrase)
-    key = repr((autoencoder.arch, sorted(autoencoder.config.items()))).encode() + autoencoder.pack()
-    digest = hashlib.sha256(key).digest() if cipher is None else cipher.mac(key)
-    work = {"aezip": __version__, "decoder": digest.hex(), **as_header(settings)}
-    work["cipher"] = None if cipher is None else cipher.header
+    work = {**work, "cipher": None if cipher is None else cipher.header}
+    if cipher is not None:  # what is hidden could be guessed by its plain digest
+        work |= {name: cipher.mac(str(work[name]).encode()).hex() for name in ("folder", "decoder")}
     if not going_on:
         journal.begin(work, cipher)
         return cipher, []
     if found != work:
         raise ArchiveError(
-            f"{one_line(csv)}: what was interrupted had another model or other options; give the "
-            "same again, or leave out --resume to start anew"
+            f"{one_line(csv)}: what was interrupted was another command, or had another folder, "
+            "model or other options; give the same again, or leave out --resume to start anew"
         )
     before = []
     for entry in journal.go_on(cipher):
@@ -301,9 +349,9 @@ def code_with_journal(
     with closing(coder.code_all(left, jobs)) as batches:
         for batch in batches:
             for coded in batch:
-                done[coded.name] = coded
-                if coded.row is not None:
-                    journal.add(to_entry(coded))
+                done[coded.name] = kept = _if_storable(coded)
+                if kept.row is not None:
+                    journal.add(to_entry(kept))
             if progress is not None:
                 progress(len(done), len(names))
     if done.keys() != wanted:
@@ -311,12 +359,20 @@ def code_with_journal(
     return [done[name] for name in names]
 
 
+def _if_storable(coded: Coded) -> Coded:
+    """Without its row, where no archive could hold that."""
+    why = coded.row and unstorable(coded.row)
+    return Coded(coded.name, None, error=f"{one_line(coded.name)}: {why}") if why else coded
+
+
 def _unchanged(folder: Path, coded: Coded) -> bool:
     try:
         state = os.stat(folder / coded.name)
     except (OSError, ValueError):
         return False
-    return (state.st_size, state.st_mtime_ns) == (coded.size, coded.modified)
+    # Not the first two alone: other files may have the same names, sizes and times.
+    now = state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+    return now == (coded.size, coded.modified, coded.changed, coded.inode)
 
 
 def refuse_where_none_fits(coded: Sequence[Coded], lossless: bool) -> None:
@@ -344,15 +400,20 @@ def _most_common(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _check_written(
-    csv: Path, rows: Sequence[Row], autoencoder: Autoencoder, passphrase: str | None
+    csv: Path,
+    rows: Sequence[Row],
+    autoencoder: Autoencoder,
+    passphrase: str | None,
+    shown: str,
 ) -> None:
-    """Read back what was written: the very rows and parameters that were measured."""
-    archive = Archive(csv, passphrase)
-    same = len(archive) == len(rows) and all(archive.row(i) == row for i, row in enumerate(rows))
-    for name, tensor in autoencoder.travelling().items():
-        same = same and np.array_equal(archive.decoder.parameters[name], tensor)
-    if not same or archive.missing or archive.disordered:
-        raise ArchiveError(f"{one_line(csv)} does not read back as it was written; keep the images")
+    """Read back what was written: the very rows and the very decoder that were measured."""
+    decoder = read_back(csv, passphrase, 0, rows, shown).decoder
+    same = (decoder.arch, decoder.config) == (autoencoder.arch, autoencoder.config) and all(
+        np.array_equal(decoder.parameters[name], tensor)
+        for name, tensor in autoencoder.travelling().items()
+    )
+    if not same:
+        raise ArchiveError(f"the decoder of {shown} would not be that which was measured")
 
 
 # --- after the work -----------------------------------------------------------------------------
@@ -365,7 +426,6 @@ def report_on(
     kept = [x for x in coded if x.row is not None]
     rows = [x.row for x in kept if x.row is not None]
     mean, worst, worst_name = mean_and_worst({x.name: x.psnr for x in kept})
-    exact = sum(x.quality == EXACT for x in rows)
     return Report(
         csv=csv,
         decoder=decoder_path(csv),
@@ -383,7 +443,7 @@ def report_on(
         skipped=skipped,
         psnrs={x.name: x.psnr for x in kept},
         finer=sum(settings.quality < x.quality < EXACT for x in rows),
-        exact=exact if settings.quality != EXACT else 0,
+        exact=sum(x.quality == EXACT for x in rows),
         kept=sum(len(x.exif) for x in rows),
         dropped=sum(x.dropped for x in kept),
         lost=[(x.name, x.lost) for x in kept if x.lost],

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class TooLateError(KeyboardInterrupt):
+    """Ctrl-C came while something was done that could not be left half done, and now is done."""
+
+
 @contextmanager
-def later() -> Iterator[None]:
-    """Ctrl-C counts when the block has ended. Processes started within it begin with SIGINT
-    blocked, where the system can do that."""
+def later(then: type[KeyboardInterrupt] = KeyboardInterrupt) -> Iterator[None]:
+    """Ctrl-C counts when the block has ended well: it raises `then`. Processes started within it
+    begin with SIGINT blocked, where the system can do that."""
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -28,4 +32,4 @@ def later() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
-        raise KeyboardInterrupt
+        raise then

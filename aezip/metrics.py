@@ -29,7 +29,7 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     total = 0.0
     rows = max(1, _SAMPLES * len(a) // a.size)
     for start in range(0, len(a), rows):
-        error = _visible(a[start : start + rows]) - _visible(b[start : start + rows])
+        error = visible(a[start : start + rows]) - visible(b[start : start + rows])
         total += float(np.vdot(error, error))
     return 10 * math.log10(255**2 * a.size / total) if total else math.inf
 
@@ -45,7 +45,8 @@ def hidden_psnr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> floa
     return psnr(original[where][:, None, :-1], decoded[where][:, None, :-1])
 
 
-def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def visible(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(height, width, channels), colours multiplied by their opacity where there is one."""
     values = pixels.astype(np.float64)
     if pixels.shape[2] in (2, 4):
         values[..., :-1] *= values[..., -1:] / 255

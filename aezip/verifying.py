@@ -12,7 +12,7 @@ from pathlib import Path
 from aezip import images as pictures
 from aezip import workers
 from aezip.archive import Archive
-from aezip.errors import AezipError, ArchiveError
+from aezip.errors import AezipError, ArchiveError, ImageError
 from aezip.metrics import psnr
 from aezip.storage.files import one_line
 from aezip.storage.row import EXACT
@@ -24,15 +24,18 @@ _SLACK = 0.05  # dB: another processor may round a few pixels otherwise
 @dataclass
 class Verified:
     """What `verify` found. wrong: one line for each thing that is wrong. psnrs: by name, of the
-    images whose originals were there, infinite where they are exact. gone: images whose originals
-    were not there."""
+    images whose originals were there, infinite where nothing that is seen differs. exact: how many
+    of these images are stored exactly. gone: images whose originals were not
+    there. absent: images of the folder that the archive has no row for."""
 
     rows: int
     intact: int
     promise: float
     wrong: list[str] = field(default_factory=list)
     psnrs: dict[str, float] = field(default_factory=dict)
+    exact: int = 0
     gone: int = 0
+    absent: list[str] = field(default_factory=list)
 
 
 def verify(
@@ -44,7 +47,8 @@ def verify(
     progress: Callable[[int, int], None] | None = None,
 ) -> Verified:
     """Read and decode every row of an archive. against: the folder of the originals, to compare
-    with those that are still there; an image must keep the archive's promise.
+    with those that are still there; an image must keep the archive's promise. What would be lost
+    with the folder is in `absent`.
 
     Raises ArchiveError or ModelError where the archive cannot be opened at all.
     """
@@ -68,6 +72,15 @@ def verify(
                     result.gone += 1
             if progress is not None:
                 progress(min(done * _BATCH, total), total)
+    heads = [x for x in archive.heads() if not isinstance(x, ArchiveError)]
+    result.exact = sum(x.quality == EXACT and x.name in result.psnrs for x in heads)
+    if against is not None:
+        try:
+            known = {*names, *(x.name for x in heads)}  # what is damaged is said already
+            result.absent = [x for x in pictures.find(against).names if x not in known]
+        except ImageError as error:
+            if result.psnrs:  # otherwise there is no image
+                result.wrong.append(str(error))
     shown = one_line(csv)
     for name, count in Counter(names).items():
         if count > 1:

@@ -24,7 +24,7 @@ from PIL import Image
 from samples import DATA
 
 import aezip
-from aezip import images
+from aezip import changing, images
 from aezip.errors import ArchiveError, ModelError
 from aezip.storage.journal import partial_path, writing
 
@@ -80,6 +80,65 @@ def test_what_is_there_is_not_added_again(here):
     assert result.exit_code == 1
     assert result.stderr == "aezip: fig.png: another image of this name is in the archive\n"
     assert files(here)["out.csv"] == before["out.csv"]
+
+
+@pytest.fixture(scope="module")
+def low(tmp_path_factory):
+    """A photograph's archive of low quality, made with the effort of `add`."""
+    folder = tmp_path_factory.mktemp("low")
+    (folder / "in").mkdir()
+    with Image.open(DATA / "photos" / "fig.jpg") as image:
+        image.crop((100, 100, 196, 180)).save(folder / "in" / "a.png")
+    options = {"quality": 25, "min_psnr": 0, "compare": False}
+    aezip.compress(folder / "in", folder / "out.csv", quick_model(), **options)
+    return folder
+
+
+CHANGES = {
+    "another": lambda x: x[::-1],
+    "brighter": lambda x: np.clip(x.astype(int) + 4, 0, 255).astype(np.uint8),
+    "retouched": lambda x: np.concatenate([x[:30], x[30:46][:, ::-1], x[46:]]),
+    "signed": lambda x: np.where(np.indices(x.shape)[:2].min(0) > 70, 255, x).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_image_that_was_changed_is_another_whatever_the_promise(low, tmp_path, change):
+    path = copied(low / "out.csv", tmp_path)
+    (tmp_path / "in").mkdir()
+    original = low / "in" / "a.png"
+    Image.fromarray(CHANGES[change](pixels(original))).save(tmp_path / "in" / "a.png")
+    time = original.stat().st_mtime
+    os.utime(tmp_path / "in" / "a.png", (time, time))
+    before = path.read_bytes()
+    report = aezip.add(path, tmp_path / "in")
+    assert (report.images, report.there) == (0, 0)
+    assert [x for _, x in report.failed] == [
+        "a.png: another image of this name is in the archive"
+    ]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("effort", [1, 3, 5, 9])
+def test_an_image_is_known_whatever_the_effort(low, tmp_path, effort):
+    aezip.compress(
+        low / "in", tmp_path / "o.csv", quick_model(), quality=25, min_psnr=0, effort=effort,
+        compare=False,
+    )  # fmt: skip
+    for other in (5, 7):
+        report = aezip.add(tmp_path / "o.csv", low / "in", effort=other)
+        assert (report.there, report.failed) == (1, [])
+
+
+def test_what_is_there_is_known_in_several_processes(tmp_path):
+    path = copied(digit_archive(), tmp_path)
+    folder = shutil.copytree(DIGITS, tmp_path / "in")
+    shutil.copy(folder / "0001.png", folder / "0017.png")
+    told = []
+    options = {"model": digit_model(), "jobs": 2, "progress": lambda *x: told.append(x)}
+    report = aezip.add(path, folder, **options)
+    assert (report.images, report.there) == (0, 39) and told[0] == (16, 40)
+    assert [name for name, _ in report.failed] == ["0017.png"]
 
 
 def test_what_differs_from_the_others_makes_new_columns(here):
@@ -230,6 +289,43 @@ def test_the_image_is_measured_against_the_promise_of_the_archive(here):
     assert report.promise == aezip.open(here / "out.csv").promise > 19
     assert min(report.psnrs.values()) >= report.promise
     assert report.finer + report.exact >= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda keep, rows: (keep[1:], rows),
+        lambda keep, rows: (keep, rows[:-1]),
+        lambda keep, rows: (keep, rows[::-1]),
+    ],
+)
+def test_what_is_added_is_read_before_anything_is_replaced(here, monkeypatch, change):
+    before = files(here)
+
+    def careless(where, file, keep, rows, defaults):
+        rewrite_rows(where, file, *change(keep, rows), defaults)
+
+    rewrite_rows = changing.rewrite_rows
+    monkeypatch.setattr(changing, "rewrite_rows", careless)
+    with pytest.raises(ArchiveError, match=r"out\.csv does not read back as it is to be"):
+        aezip.add(here / "out.csv", here / "more")
+    left = files(here)
+    assert left.pop("out.csv.partial") and left == before
+
+
+def test_rows_that_stay_are_read_in_their_order_before_anything_is_replaced(here, monkeypatch):
+    before = files(here)
+
+    def careless(where, *rest):
+        rewrite_rows(where, *rest)
+        lines = where.read_bytes().split(b"\n")
+        where.write_bytes(b"\n".join([lines[0], lines[2], lines[1], *lines[3:]]))
+
+    rewrite_rows = changing.rewrite_rows
+    monkeypatch.setattr(changing, "rewrite_rows", careless)
+    with pytest.raises(ArchiveError, match=r"out\.csv does not read back as it is to be"):
+        aezip.remove(here / "out.csv", ["lake.png"])
+    assert files(here) == before
 
 
 def test_where_nothing_can_be_added(here):

@@ -303,6 +303,18 @@ def test_a_damaged_row_harms_no_other(here):
         assert invoke("view", "out.csv", *option, "--save", "x.png", cwd=here).exit_code == 0
 
 
+@pytest.mark.parametrize("command", [["list"], ["extract", "--force"], ["info"]])
+def test_a_row_in_anothers_place_is_noticed(here, command):
+    lines = (here / "out.csv").read_bytes().split(b"\n")
+    lines[4] = lines[3]
+    (here / "out.csv").write_bytes(b"\n".join(lines))
+    done = read(command, "out.csv", here)
+    assert (done.exit_code, done.stderr) == (
+        1, "aezip: out.csv: its rows are not in the order in which they were written, or one was "
+        "put in another's place\n",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("command", READING)
 def test_what_is_no_archive(here, command):
     (here / "a.csv").write_text("name,size\nx.png,1x1\n")

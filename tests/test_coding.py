@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import shutil
@@ -21,10 +22,11 @@ from PIL import Image, ImageCms
 
 import aezip
 from aezip import archive as archives
-from aezip import images, lossless
+from aezip import images, lossless, originals
 from aezip.autoencoders.base import log_step
 from aezip.coding import Coded, default_promise, from_entry, mean_and_worst, to_entry
 from aezip.errors import ArchiveError
+from aezip.metrics import psnr
 from aezip.storage.row import EXACT, Row
 
 
@@ -78,6 +80,30 @@ def test_both_formats_are_of_use():
     assert starts == {0x2F, 0x89}
 
 
+def test_what_looks_the_same_is_not_called_exact(tmp_path):
+    """Colours that nobody sees are not kept, unless all is exact."""
+    (tmp_path / "in").mkdir()
+    values = np.zeros((8, 8, 4), np.uint8)
+    for number in range(4):
+        values[..., number % 3] = 200
+        Image.fromarray(values).save(tmp_path / "in" / f"{number}.png")
+    aezip.fit(tmp_path / "in", tmp_path / "m.h5", arch="dense", steps=5)
+    options = ["in", "o.csv", "--model", "m.h5", "--force"]
+    for more, exact in (([], False), (["--lossless"], True)):
+        done = invoke("compress", *options, *more, cwd=tmp_path)
+        assert ("every image is exact" in done.stdout) is exact
+        archive = aezip.open(tmp_path / "o.csv")
+        assert np.array_equal(images.to_array(archive[-1]), values) is exact
+        verified = invoke("verify", "o.csv", "--against", "in", cwd=tmp_path).stdout
+        assert ("every image is exact" in verified) is exact
+        assert ("no image differs in what is not transparent" in verified) is not exact
+        listed = json.loads(invoke("list", "o.csv", "--json", cwd=tmp_path).stdout)
+        assert listed["rows"][0]["quality"] == ("exact" if exact else 50)
+        more = ["--save", "x.png", "--json"]
+        viewed = json.loads(invoke("view", "o.csv", *more, cwd=tmp_path).stdout)
+        assert viewed["quality"] == ("exact" if exact else 50)
+
+
 def test_digits_take_less_than_as_png(tmp_path):
     report = aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), lossless=True, compare=False)
     assert set(report.psnrs.values()) == {math.inf}
@@ -94,7 +120,7 @@ def test_lossless_needs_no_model(folder):
     assert (result.exit_code, result.stderr) == (0, "")
     assert "lossless" in result.stdout and "every image is exact" in result.stdout
     listed = invoke("list", "o.csv", cwd=folder.parent).stdout.splitlines()
-    assert [x.split()[4] for x in listed[1:]] == ["max", "max"]
+    assert [x.split()[4] for x in listed[1:]] == ["exact", "exact"]
     both = invoke("compress", folder, "p.csv", "--lossless", "--quality", 5, cwd=folder.parent)
     assert both.exit_code == 2
 
@@ -160,7 +186,7 @@ def test_what_is_beyond_a_limit_is_named_and_harms_no_other(folder, monkeypatch)
     noise(60).save(folder / "noise.png")
     monkeypatch.setenv("AEZIP_MAX_PIXELS", "9999")
     monkeypatch.setenv("AEZIP_MAX_METADATA_BYTES", "1999")
-    monkeypatch.setenv("AEZIP_MAX_ROW_BYTES", "6000")
+    monkeypatch.setenv("AEZIP_MAX_ROW_BYTES", "9000")
     report, archive = compressed(folder, quality=10, min_psnr=30)
     assert {name: why.split("(")[1] for name, why in report.failed} == {
         "many.png": "AEZIP_MAX_PIXELS)", "talkative.png": "AEZIP_MAX_METADATA_BYTES)",
@@ -416,3 +442,77 @@ def test_no_original_is_deleted_of_an_archive_that_is_not_whole(folder):
     archive.path.write_bytes(b"\n".join([lines[0], lines[1], lines[2][:-1] + b"!", b""]))
     deleted = aezip.delete_originals(archive.path, folder, report.psnrs)
     assert sorted(files(folder)) == ["noise.png"] and deleted.count == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as of POSIX")
+def test_what_is_reached_through_a_link_stays(folder, tmp_path):
+    """The file may be somebody else's."""
+    (folder / "below").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    noise(20).save(tmp_path / "elsewhere" / "a.png")
+    report, archive = compressed(folder)
+    deleted = aezip.delete_originals(archive.path, folder, report.psnrs)
+    assert deleted.count == 2
+    assert [name for name, _ in deleted.kept] == ["below/a.png"]
+    assert "in a folder that is one" in deleted.kept[0][1]
+    assert (tmp_path / "elsewhere" / "a.png").exists()
+
+
+def test_a_file_that_is_changed_while_it_is_compared_stays(folder, monkeypatch):
+    report, archive = compressed(folder)
+    before = files(folder)
+
+    def slow(*images):
+        with open(folder / "lake.png", "ab") as file:
+            file.write(b"more")
+        return psnr(*images)
+
+    monkeypatch.setattr(originals, "psnr", slow)
+    deleted = aezip.delete_originals(archive.path, folder, {"lake.png": report.psnrs["lake.png"]})
+    assert deleted.count == 0 and "it was changed meanwhile" in deleted.kept[0][1]
+    assert files(folder)["lake.png"] == before["lake.png"] + b"more"
+
+
+@pytest.mark.parametrize(("less", "count"), [(0, 1), (0.1, 0), (1, 0)])
+def test_a_row_that_decodes_worse_than_was_measured_is_no_reason(folder, less, count):
+    report, archive = compressed(folder)
+    expected = {"lake.png": report.psnrs["lake.png"] + less}
+    deleted = aezip.delete_originals(archive.path, folder, expected)
+    assert deleted.count == count and (folder / "lake.png").exists() is not bool(count)
+
+
+def test_no_original_is_deleted_of_rows_in_disorder(taken):
+    report, archive = compressed(taken)
+    before = files(taken)
+    lines = archive.path.read_bytes().split(b"\n")
+    archive.path.write_bytes(b"\n".join([lines[0], lines[2], lines[1], *lines[3:]]))
+    with pytest.raises(ArchiveError, match=r"not in the order.*; no original was deleted"):
+        aezip.delete_originals(archive.path, taken, report.psnrs)
+    assert files(taken) == before
+
+
+# --- profiles of the rows that stay -------------------------------------------------------------
+
+
+def test_added_images_leave_the_others_their_profiles(taken, tmp_path):
+    _, archive = compressed(taken)
+    (tmp_path / "more").mkdir()
+    noise(20).save(tmp_path / "more" / "plain.png")
+    aezip.add(archive.path, tmp_path / "more")
+    assert aezip.verify(archive.path, taken).wrong == []
+    assert aezip.open(archive.path)["a.jpg"].info["icc_profile"] == PROFILE
+
+
+def test_a_damaged_row_keeps_its_profile(taken):
+    """A copy of the CSV may have it whole."""
+    _, archive = compressed(taken)
+    aezip.remove(archive.path, ["a.jpg", "below/b.png"])
+    whole = archive.path.read_bytes()
+    lines = whole.split(b"\n")
+    at = next(i for i, line in enumerate(lines) if line.startswith(b"d.tif"))
+    lines[at] = lines[at][:-1] + (b"A" if lines[at][-1:] != b"A" else b"B")
+    archive.path.write_bytes(b"\n".join(lines))
+    aezip.remove(archive.path, ["c.webp"])
+    lines = archive.path.read_bytes().split(b"\n")
+    archive.path.write_bytes(b"\n".join([lines[0], whole.split(b"\n")[at], b""]))
+    assert aezip.open(archive.path)["d.tif"].info["icc_profile"] == PROFILE

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from folders import (
     photo_model,
     photos,
     pixels,
+    quick_model,
     refused,
     run,
     start,
@@ -26,8 +28,9 @@ from folders import (
 from PIL import Image
 
 import aezip
-from aezip import cli, compressing, images
+from aezip import changing, cli, compressing, images
 from aezip.errors import ArchiveError, ImageError, ModelError
+from aezip.fitting import load_model
 from aezip.storage.hdf5 import write_decoder
 from aezip.storage.row import EXACT
 
@@ -378,11 +381,83 @@ def test_ctrl_c_that_only_the_workers_get_loses_no_image(tmp_path):
     assert len(aezip.open(tmp_path / "o.csv")) == count
 
 
-def test_what_was_written_is_read_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[1:],
+        lambda rows: [*rows[:-1], replace(rows[-1], modified=10**14)],
+        lambda rows: [replace(rows[0], latents=rows[1].latents), *rows[1:]],
+    ],
+)
+def test_what_is_to_be_written_is_read_before_anything_is_replaced(earlier, monkeypatch, change):
+    folder, before = earlier
+
     def careless(path, rows, *rest):
-        write_rows(path, [*rows][1:], *rest)
+        write_rows(path, change([*rows]), *rest)
 
     write_rows = compressing.write_rows
     monkeypatch.setattr(compressing, "write_rows", careless)
-    with pytest.raises(ArchiveError, match="does not read back"):
-        aezip.compress(DIGITS, tmp_path / "o.csv", digit_model(), compare=False)
+    with pytest.raises(ArchiveError, match=r"o\.csv does not read back as it is to be"):
+        aezip.compress(DIGITS, folder / "o.csv", digit_model(), force=True, compare=False)
+    left = files(folder)
+    assert left.pop("o.csv.partial") and left == before
+
+
+def test_the_decoder_is_read_before_anything_is_replaced(earlier, monkeypatch):
+    folder, before = earlier
+    other = load_model(quick_model())[0].frozen()
+    sealed = compressing.sealed_decoder
+    monkeypatch.setattr(
+        compressing, "sealed_decoder",
+        lambda header, _, cipher: sealed(header, other.pack(), cipher),
+    )  # fmt: skip
+    with pytest.raises(ArchiveError, match=r"the decoder of .*o\.csv would not be that which"):
+        aezip.compress(photos(), folder / "o.csv", photo_model(), force=True, compare=False)
+    left = files(folder)
+    assert left.pop("o.csv.partial") and left == before
+
+
+def test_an_image_that_no_row_can_hold_is_named_and_left_out(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    Image.new("L", (10_000_000, 1)).save(tmp_path / "in" / "wide.png")
+    Image.effect_noise((70, 70), 99).save(tmp_path / "in" / "noise.png")
+    Image.new("L", (9, 9)).save(tmp_path / "in" / "small.png")
+    monkeypatch.setenv("AEZIP_MAX_ROW_BYTES", "9000")
+    result = invoke("compress", "in", "o.csv", "--lossless", "--jobs", 1, cwd=tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "aezip: noise.png: its row would be longer than 9,000 bytes (AEZIP_MAX_ROW_BYTES)",
+        "aezip: wide.png: it has more than 9,999,999 pixels a side",
+    ]
+    assert aezip.open(tmp_path / "o.csv").names == ["small.png"]
+    monkeypatch.setenv("AEZIP_MAX_ROW_BYTES", "8")
+    result = invoke("view", "o.csv", cwd=tmp_path)
+    refused(result, "row 0 is longer than 8 bytes")
+
+
+@POSIX
+@pytest.mark.parametrize("command", ["compress", "add"])
+def test_ctrl_c_while_the_archive_is_written_says_that_it_was(earlier, monkeypatch, command):
+    folder, _ = earlier
+    module = compressing if command == "compress" else changing
+    name = "write_rows" if command == "compress" else "rewrite_rows"
+    real = getattr(module, name)
+
+    def pressed(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        real(*arguments)
+
+    monkeypatch.setattr(module, name, pressed)
+    options = ["--lossless", "--model", digit_model(), "--delete-originals", "--yes"]
+    shutil.copytree(photos(), folder / "in")
+    more = ["in", "o.csv", "--force"] if command == "compress" else ["o.csv", "in"]
+    # Tests that run in the background of a shell would have Ctrl-C ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = invoke(command, *more, *options, cwd=folder)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    refused(result, "aezip: interrupted; o.csv was written before")
+    assert len(aezip.open(folder / "o.csv")) == (3 if command == "compress" else 43)
+    assert len(files(folder / "in")) == 3
+    assert sorted(x.name for x in folder.iterdir()) == ["in", "o.csv", "o.h5"]

@@ -79,6 +79,29 @@ def test_against_the_originals(here):
     )
 
 
+def test_originals_that_are_in_no_row_are_named(here):
+    """They would be lost with the folder."""
+    shutil.copy(here / "photos" / "lake.png", here / "photos" / "animals" / "new\n.png")
+    (here / "photos" / "broken.jpg").write_bytes(b"nothing")
+    (here / "photos" / "notes.txt").write_text("no image")
+    done = run("verify", "out.csv", "--against", "photos", cwd=here)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "aezip: photos/animals/new\\n.png is not in out.csv",
+        "aezip: photos/broken.jpg is not in out.csv",
+    ]
+    assert done.stdout.splitlines()[-2:] == [
+        "compared with 3 originals, 0 are gone", "not in out.csv: 2 images of photos"
+    ]  # fmt: skip
+    found = aezip.verify(here / "out.csv", here / "photos")
+    assert found.wrong == [] and found.absent == ["animals/new\n.png", "broken.jpg"]
+    assert aezip.verify(here / "out.csv").absent == []
+    shutil.rmtree(here / "photos")
+    (here / "photos").mkdir()
+    found = aezip.verify(here / "out.csv", here / "photos")
+    assert (found.wrong, found.absent, found.gone) == ([], [], 3)
+
+
 def test_as_many_processes_as_one_likes(digits):
     assert aezip.verify(digits, jobs=2) == aezip.verify(digits)
     digits.write_bytes(digits.read_bytes().replace(b"0007.png,", b"0008.png,"))

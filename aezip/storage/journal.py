@@ -49,7 +49,8 @@ class Journal:
         file.seek(0)
         if file.read(len(_MAGIC)) == _MAGIC and (first := self._read()) is not None:
             with contextlib.suppress(ValueError):
-                self.settings = json.loads(first)
+                found = json.loads(first)
+                self.settings = found if isinstance(found, dict) else None
 
     def begin(self, settings: Mapping[str, Any], cipher: Cipher | None = None) -> None:
         """Forget what is there and begin anew. settings: what JSON can hold."""

@@ -16,6 +16,9 @@ MAX_PIXELS = 178_956_970
 MAX_ROW_BYTES = 1 << 28
 """Of one line of a CSV (AEZIP_MAX_ROW_BYTES)."""
 
+MAX_ROWS = 10_000_000
+"""Of one CSV (AEZIP_MAX_ROWS)."""
+
 MAX_HDF5_BYTES = 1 << 30
 """Of one array in an HDF5 file, and of all of them together (AEZIP_MAX_HDF5_BYTES)."""
 

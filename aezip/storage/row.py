@@ -46,7 +46,9 @@ Cells = dict[str, str]
 
 _SIZE = re.compile(r"([1-9]\d{0,6})x([1-9]\d{0,6})")
 _QUALITY = re.compile(r"q(\d{1,3})")
+_LONGEST_SIDE = 9_999_999  # pixels
 _TIME = re.compile(r"t(-?\d{1,13})?")
+_FURTHEST = 10**12  # seconds, so that differences of two have no more digits than that
 _PROFILE = re.compile(r"icc_([0-9a-f]{8}|none)")
 _HEAD = struct.Struct("<IIIHBqBI")
 _NO_TIME = -(1 << 63)
@@ -80,6 +82,24 @@ class Head(NamedTuple):
     mode: str
     quality: int
     size: int
+
+
+def time_of(nanoseconds: int) -> int | None:
+    """When a file was modified, as a row says it: None for a time that no cell holds, however far
+    it is from the others."""
+    seconds = nanoseconds // 10**9
+    return seconds if abs(seconds) < _FURTHEST else None
+
+
+def unstorable(row: Row) -> str:
+    """Why no archive could hold a row; empty where one can."""
+    if max(row.width, row.height) > _LONGEST_SIDE:
+        return f"it has more than {_LONGEST_SIDE:,} pixels a side"
+    most = limit("MAX_ROW_BYTES")
+    # As text, 31 bytes for 26; the rest is more than all else can take.
+    if 31 * (len(row.latents) + len(row.exif)) // 26 + 8 * len(row.name) + 4096 > most:
+        return f"its row would be longer than {most:,} bytes (AEZIP_MAX_ROW_BYTES)"
+    return ""
 
 
 def expanded(data: bytes) -> bytes:
@@ -252,6 +272,11 @@ def checksum_of(cell: Callable[[str], str]) -> bytes:
         return decode_text(unprotect_cell(cell("checksum")))
     except ArchiveError:
         raise ArchiveError("its checksum does not match") from None
+
+
+def quality_text(quality: int) -> int | str:
+    """A quality as one says it: its number, or `exact`."""
+    return "exact" if quality == EXACT else quality
 
 
 def _quality_cell(quality: int) -> str:

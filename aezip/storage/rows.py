@@ -59,7 +59,9 @@ _ANY_VERSION = re.compile(r"aezip(\d{1,4})_.*")
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
 _LONG_SEAL = 16  # hexadecimal digits, of encrypted archives
 _HEADER_BYTES = 1 << 20
-_SCAN_BYTES = 1 << 24
+_SCAN_BYTES = 1 << 22
+_TAIL_BYTES = 1 << 16
+_KINDS = {"utf-8": "u1", "utf-16-le": "<u2", "utf-16-be": ">u2"}
 _MARKS = {"utf-8": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
 
 
@@ -121,7 +123,8 @@ def rewrite_rows(
     encoding, end = file.encoding, "\r\n" if file.crlf else "\n"
     with _writing(path) as write:
         shown = [title if x == "checksum" else x for x in titles]
-        write(file.mark + (_line(shown, (), file.delimiter) + end).encode(encoding))
+        first = _line(shown, (), file.delimiter) + end
+        write(file.mark + first.encode(encoding, _errors(encoding)))
         for line in file.lines(keep):
             write(line.removesuffix("\r".encode(encoding)) + end.encode(encoding))
         for row in cells:
@@ -184,7 +187,8 @@ def _writing(path: str | os.PathLike[str]) -> Iterator[Callable[[bytes], object]
 class RowFile:
     """An archive opened for reading. Keeps no file open and, of each row, only where it begins.
 
-    path: the file. decoder_id: content id of the decoder that it needs. version: of its format.
+    path: the file. title: of its checksum column, which says the next three. decoder_id: content
+    id of the decoder that it needs. version: of its format.
     count: how many rows were written; there may be fewer now. cipher: to be set where the archive
     is encrypted, before a row is read.
 
@@ -212,8 +216,8 @@ class RowFile:
         size = int(end[0]) if len(end) else len(head)
         self._unit = len("\n".encode(self.encoding))
         self._start = len(self.mark) + size + self._unit
-        # Titles are ASCII; what else stands there is one's own.
-        text = head[:size].decode(self.encoding if self.mark else "latin-1", "replace")
+        # Titles are ASCII; what else stands there is one's own, and is written as it was read.
+        text = head[:size].decode(self.encoding, _errors(self.encoding))
         self.crlf = text.endswith("\r")
         self.titles, self.delimiter = _titles(text.strip("\r"))
         versions = [x for x in map(_ANY_VERSION.fullmatch, self.titles) if x]
@@ -231,7 +235,8 @@ class RowFile:
         if match is None:
             raise self._not_an_archive("the title that names its decoder is damaged")
         self.decoder_id, self.count, self._sealed = match[2], int(match[3]), match[4]
-        self.titles[self.titles.index(match[0])] = "checksum"
+        self.title = match[0]
+        self.titles[self.titles.index(self.title)] = "checksum"
         encrypted = len(self._sealed) == _LONG_SEAL
         missing = {"latents"} if encrypted else {"name", "latents"}
         if missing - set(self.titles):
@@ -347,7 +352,8 @@ class RowFile:
         for index in indices:
             if found[index, 1] > most:
                 raise LimitError(
-                    f"{self._shown}: row {index} is longer than {most} bytes (AEZIP_MAX_ROW_BYTES)"
+                    f"{self._shown}: row {index} is longer than {most:,} bytes "
+                    "(AEZIP_MAX_ROW_BYTES)"
                 )
 
     def lines(self, indices: Iterable[int] | None = None) -> Iterator[bytes]:
@@ -386,27 +392,27 @@ class RowFile:
         where a damaged line holds an odd quote.
         """
         if self._lines is None:
-            unit = self._unit
+            unit, most, count = self._unit, limit("MAX_ROWS"), 0
+            found = [np.empty((0, 2), np.int64)]
             with self._open() as file:
                 self._check_unchanged(file)
+                # Spreadsheets leave empty lines, and lines of nothing but commas, at the end.
+                last = _last_mark(file, self._start, self.encoding)
                 file.seek(self._start)
-                found = _line_ends(file, self.encoding)
-                ends = np.concatenate([np.array([self._start - unit]), *found])
-                size = file.seek(0, os.SEEK_END)
-            if ends[-1] < size - unit:  # the last line end may be missing
-                ends = np.append(ends, size)
-            lines = np.stack([ends[:-1] + unit, np.diff(ends) - unit], axis=1)
-            # Spreadsheets leave empty lines, and lines of nothing but commas, at the end.
-            lines = lines[lines[:, 1] > unit]
-            with self._open() as file:
-                while len(lines) and self._is_blank(file, *lines[-1].tolist()):
-                    lines = lines[:-1]
-            self._lines = lines
+                start = self._start
+                for ends in _line_ends(file, self.encoding, last + unit):
+                    starts = np.concatenate([[start], ends[:-1] + unit])
+                    lines = np.stack([starts, ends - starts], axis=1)
+                    found.append(lines[lines[:, 1] > unit])
+                    start, count = int(ends[-1]) + unit, count + len(found[-1])
+                    if count > most:
+                        raise ArchiveError(f"{self._shown} has more than {most:,} rows")
+                # The last line end may be missing.
+                size = file.seek(0, os.SEEK_END) - start
+                if last >= start and size > unit:
+                    found.append(np.array([[start, size]]))
+            self._lines = np.concatenate(found)
         return self._lines
-
-    def _is_blank(self, file: io.BufferedReader, start: int, size: int) -> bool:
-        file.seek(start)
-        return not file.read(min(size, 4096)).decode(self.encoding, "replace").strip('",;\t\r ')
 
     # --- one line ---
 
@@ -443,6 +449,11 @@ class RowFile:
         return ArchiveError(f"{self._shown}, row {index}{named} is damaged: {one_line(why)}")
 
 
+def _errors(encoding: str) -> str:
+    """How a line of titles is read and written where it is no text."""
+    return "surrogateescape" if encoding == "utf-8" else "replace"
+
+
 def _titles(text: str) -> tuple[list[str], str]:
     """The titles of the columns, and what separates them: `,`, or what a spreadsheet chose."""
     delimiter = max(",;\t", key=text.count)
@@ -464,12 +475,39 @@ def _stamp(file: io.BufferedReader) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _line_ends(file: io.BufferedIOBase, encoding: str) -> Iterator[np.ndarray]:
-    """Where in the file the line ends are, from its present position, in arrays of int64."""
-    kind = {"utf-8": "u1", "utf-16-le": "<u2", "utf-16-be": ">u2"}[encoding]
+def _line_ends(
+    file: io.BufferedIOBase, encoding: str, stop: int | None = None
+) -> Iterator[np.ndarray]:
+    """Where in the file the line ends are, from its present position to the first that is not
+    before `stop`, in arrays of int64 of at least one."""
+    kind = _KINDS[encoding]
     unit = np.dtype(kind).itemsize
     position = file.tell()
     while chunk := file.read(_SCAN_BYTES):
         whole = chunk[: len(chunk) // unit * unit]
-        yield np.flatnonzero(np.frombuffer(whole, kind) == ord("\n")) * unit + position
+        ends = np.flatnonzero(np.frombuffer(whole, kind) == ord("\n")) * unit + position
+        if stop is not None:
+            ends = ends[: np.searchsorted(ends, stop) + 1]
+        if len(ends):
+            yield ends
+            if stop is not None and ends[-1] >= stop:
+                return
         position += len(chunk)
+
+
+def _last_mark(file: io.BufferedIOBase, start: int, encoding: str) -> int:
+    """Where the last character is, from `start`, that no blank line has; before `start` where there
+    is none."""
+    kind = _KINDS[encoding]
+    unit = np.dtype(kind).itemsize
+    blank = np.frombuffer(',",;\t\r\n '.encode(encoding), kind)
+    end = start + max(file.seek(0, os.SEEK_END) - start, 0) // unit * unit
+    while end > start:
+        begin = max(start, end - _TAIL_BYTES)
+        file.seek(begin)
+        values = np.frombuffer(file.read(end - begin), kind)
+        marks = np.flatnonzero(~np.isin(values, blank))
+        if len(marks):
+            return begin + int(marks[-1]) * unit
+        end = begin
+    return start - unit

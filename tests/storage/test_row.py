@@ -17,6 +17,7 @@ from aezip.storage.row import (
     expanded,
     from_cells,
     pack,
+    time_of,
     to_cells,
     unpack,
 )
@@ -113,3 +114,16 @@ def test_limits_are_numbers(monkeypatch):
     monkeypatch.setenv("AEZIP_MAX_PIXELS", "many")
     with pytest.raises(AezipError, match="AEZIP_MAX_PIXELS is no whole number"):
         limit("MAX_PIXELS")
+
+
+def test_a_time_that_no_cell_holds_is_unknown():
+    assert time_of(-1) == -1 and time_of(1_600_000_000_999_999_999) == 1_600_000_000
+    assert time_of(10**14 * 10**9) is None and time_of(-(10**14) * 10**9) is None
+    ends = [time_of(x * (10**12 - 1) * 10**9) for x in (-1, 1)]
+    assert None not in ends
+    for base in ends:
+        defaults = default_cells(3, 2, "LA", EXACT, base)
+        for time in (*ends, None, 0):
+            row = replace(ROW, modified=time)
+            cells, _ = to_cells(row, DECODER, defaults)
+            assert from_cells(lambda x, cells=cells: cells.get(x, ""), DECODER, defaults) == row

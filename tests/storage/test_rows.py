@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aezip.errors import ArchiveError, LimitError
+from aezip.storage import rows
 from aezip.storage.limits import MAX_ROW_BYTES
 from aezip.storage.rows import (
     CELL_CHARACTERS,
@@ -20,6 +22,7 @@ from aezip.storage.rows import (
     Row,
     RowFile,
     default_cells,
+    rewrite_rows,
     write_rows,
 )
 from aezip.storage.text import decode_text, encode_bytes
@@ -268,6 +271,71 @@ def test_empty_lines_at_the_end(path, end):
     assert read(path) == ROWS
 
 
+HOSTILE = {"commas": b",,\n" * 6_000_000, "breaks": b"\n" * 50_000_000, "spaces": b"  \n" * 10**6,
+           "long": b"," * 20_000_000}  # fmt: skip
+
+
+@pytest.mark.parametrize("tail", HOSTILE)
+def test_blank_lines_cost_neither_time_nor_memory(path, tail):
+    with open(written(path), "ab") as file:
+        file.write(HOSTILE[tail])
+    began = time.process_time()
+    tracemalloc.start()
+    try:
+        assert read(path) == ROWS
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - began < 5 and peak < 200e6
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("size", [4, 6, 100, 4096])
+def test_blank_lines_are_told_wherever_the_file_is_cut(path, monkeypatch, encoding, size):
+    save(path, table(written(path)), encoding)
+    whole = path.read_bytes()
+    monkeypatch.setattr(rows, "_SCAN_BYTES", size)
+    monkeypatch.setattr(rows, "_TAIL_BYTES", size)
+    form = "utf-16-le" if encoding == "utf-16" else encoding
+    for blank in ("", "\r\n", ",,\n", '"","" \n;\t\n', " " * 5000, "\n\n\r\n\n", "xy"):
+        path.write_bytes(whole + blank.encode(form))
+        assert len(RowFile(path)) == len(ROWS) + (blank == "xy")
+        assert [RowFile(path).row(i, DEFAULTS) for i in range(len(ROWS))] == ROWS
+    save(path, table(written(path)), encoding, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -len("\n".encode(form))])
+    assert read(path) == ROWS
+
+
+def test_more_rows_than_one_allows(path, monkeypatch):
+    monkeypatch.setenv("AEZIP_MAX_ROWS", str(len(ROWS)))
+    assert read(written(path)) == ROWS
+    with open(path, "ab") as file:
+        file.write(b"ab\n")
+    with pytest.raises(ArchiveError, match="has more than 10 rows"):
+        len(RowFile(path))
+
+
+@pytest.mark.parametrize("own", [b"Gr\xc3\xb6\xc3\x9fe", b"caf\xe9", "写真".encode()])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_titles_of_ones_own_stay_as_they_are(path, own, end):
+    lines = written(path).read_bytes().split(b"\n")
+    path.write_bytes(end.join([lines[0] + b"," + own, *lines[1:]]))
+    file = RowFile(path)
+    rewrite_rows(path, file, range(len(ROWS)), [Row("new", 64, 48, "RGB", 50, b"1")], DEFAULTS)
+    assert path.read_bytes().split(end)[0].endswith(b"," + own)
+    assert read(path)[:-1] == ROWS
+
+
+def test_titles_in_utf_16_stay_as_they_are(path):
+    cells = table(written(path))
+    save(path, [[*cells[0], "Größe 写真"], *cells[1:]], "utf-16")
+    file = RowFile(path)
+    rewrite_rows(path, file, range(len(ROWS)), [], DEFAULTS)
+    assert path.read_text("utf-16").split("\n")[0].endswith(",Größe 写真")
+    assert read(path) == ROWS
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_empty_lines_in_between_have_no_number(path, end):
     written(path)
@@ -448,7 +516,7 @@ def test_a_line_too_long_is_not_read(path):
         file.write(b"\n")
     archive = RowFile(path)
     assert len(archive) == 2 and archive.row(0, DEFAULTS) == ROWS[0]
-    with pytest.raises(LimitError, match=r"row 1 is longer than 268435456 bytes \(AEZIP_MAX_ROW"):
+    with pytest.raises(LimitError, match=r"row 1 is longer than 268,435,456 bytes \(AEZIP_MAX_ROW"):
         archive.row(1, DEFAULTS)
 
 
