@@ -25,6 +25,7 @@ from aezip.compressing import compress
 from aezip.errors import ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
 from aezip.storage.files import one_line, reason, replacing
+from aezip.targets import check_target
 
 OWN = "aezip"
 QUALITIES = {"pyramid": (15, 25, 37, 50, 63, 75, 84, 90), "dense": (30, 40, 50, 60, 70)}
@@ -40,6 +41,9 @@ SAMPLE = 200
 """Images measured, unless told otherwise."""
 
 SAMPLE_PIXELS = 12_000_000
+
+
+_COLUMNS = ("codec", "quality", "bytes", "bits per pixel", "PSNR")
 
 
 class Point(NamedTuple):
@@ -109,17 +113,37 @@ class Bench:
         }
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
-        """All points as a CSV. Raises ArchiveError where it cannot be written."""
+        """All points as a CSV. Raises AezipError where it cannot be written."""
+        check_csv(path)
         try:
             with replacing(path, sync=False) as temporary, open(temporary, "w", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(["codec", "quality", "bytes", "bits per pixel", "PSNR"])
+                writer.writerow(_COLUMNS)
                 for name, points in self.curves.items():
                     for quality, size, db in points:
                         bpp = 8 * size / self.pixels
                         writer.writerow([name, quality, round(size), f"{bpp:.4f}", f"{db:.3f}"])
         except OSError as error:
             raise ArchiveError(f"{one_line(path)} cannot be written: {reason(error)}") from error
+
+
+def check_csv(path: str | os.PathLike[str]) -> None:
+    """Raises AezipError where the points cannot be written; better before the work than after it.
+
+    What is there is only replaced if it is such a table: another CSV may be an archive.
+    """
+    check_target(path)
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(1000)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ArchiveError(f"{one_line(path)} cannot be written: {reason(error)}") from error
+    if first.strip() != ",".join(_COLUMNS).encode():
+        raise ArchiveError(
+            f"{one_line(path)} is no table of aezip bench and stays as it is; name another file"
+        )
 
 
 def bench(

@@ -423,7 +423,7 @@ def info(file: Path, plot: Path | None) -> None:
         autoencoder = archive.decoder
         decoder = os.path.getsize(archive.decoder_path)
         lines = [
-            console.heading(f"archive of {len(archive):,} images"),
+            console.heading(f"archive of {console.counted(len(archive))}"),
             f"  {one_line(file)}: {size:,} bytes",
             f"  {one_line(archive.decoder_path)}: {decoder:,} bytes",
             f"  each image at {archive.promise:.1f} dB or more" if archive.promise
@@ -440,7 +440,8 @@ def info(file: Path, plot: Path | None) -> None:
         autoencoder, header = load_model(file)
         lines = [
             console.heading(
-                f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels"
+                f"model fitted to {console.counted(header['images'])} of "
+                f"{header['pixels']:,} pixels"
             ),
             f"  {one_line(file)}: {size:,} bytes",
             f"  by aezip {one_line(header['aezip'])}, seed {header['seed']}",
@@ -507,7 +508,7 @@ def extract(csv: Path, folder: Path, rows: str | None, force: bool, jobs: int | 
     console.warn(failed)
     written = len(archive) - len(failed)
     console.result(
-        f"{written} images -> {one_line(folder)}",
+        f"{console.counted(written)} -> {one_line(folder)}",
         {"images": written, "folder": folder, "failed": console.failures(failed)},
     )
     sys.exit(1 if failed or missing else 0)
@@ -523,7 +524,7 @@ def _fitted(result: Fitted) -> str:
     minutes, bpp, db = result.history[-1]
     sample = "over qualities 25 to 90" if result.autoencoder.arch == "pyramid" else "on a sample"
     return (
-        f"{result.autoencoder.arch} model of {result.images} images: "
+        f"{result.autoencoder.arch} model of {console.counted(result.images)}: "
         f"{bpp:.3f} bits per pixel at {db:.2f} dB {sample}, after {minutes:.1f} minutes\n"
         f"-> {one_line(result.path)}"
     )
@@ -540,7 +541,7 @@ def _table(report: Report) -> str:
     exact = report.compared == report.images
     lines = [
         console.heading(f"{'':28} {'bytes':>14} {'bits/pixel':>10}"),
-        line(f"{report.images:,} images, as they were", report.original_bytes),
+        line(f"{console.counted(report.images)}, as they were", report.original_bytes),
         console.good(line(f"aezip archive, {quality}", report.archive_bytes)),
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),

@@ -14,6 +14,7 @@ from PIL import Image
 from aezip.console import duration
 from aezip.errors import AezipError, ImageError
 from aezip.storage.files import one_line, reason, replacing
+from aezip.targets import check_target
 
 OWN = "#d1495b"
 _OTHERS = ("#2e6f95", "#3a7d44", "#8d6a9f", "#8a8a80")
@@ -24,6 +25,7 @@ def check_plots(path: str | os.PathLike[str]) -> None:
     """Raises AezipError where no plot can be written; better before the work than after it."""
     if not os.fspath(path).lower().endswith(".png"):
         raise ImageError(f"{one_line(path)}: plots are written as .png; name one of these")
+    check_target(path)
     try:
         import matplotlib  # noqa: F401
     except ImportError:

@@ -8,11 +8,21 @@ import sys
 
 import numpy as np
 import pytest
-from folders import DIGITS, digit_model, invoke, photo_model, photos, refused
+from folders import (
+    DIGITS,
+    copied,
+    digit_archive,
+    digit_model,
+    files,
+    invoke,
+    photo_model,
+    photos,
+    refused,
+)
 from PIL import Image
 
 import aezip
-from aezip import bench, images, metrics, peers
+from aezip import bench, images, metrics, peers, plots
 
 pytest.importorskip("matplotlib", reason="needs the extra aezip[plot]")
 QUALITIES = {"pyramid": (30, 60), "dense": (40, 50)}
@@ -119,9 +129,55 @@ def test_what_cannot_be_compared(tmp_path, quick, monkeypatch):
     refused(invoke("bench", "none", cwd=tmp_path), "none: there is no such folder")
     refused(invoke("bench", photos(), "--model", photo_model(), "--plot", "x.jpg", cwd=tmp_path),
             "x.jpg: plots are written as .png")  # fmt: skip
+    said = refused(invoke("bench", photos(), "--model", photo_model(), "--csv", "none/x.csv",
+                          cwd=tmp_path), "none/x.csv cannot be written")  # fmt: skip
+    assert "no such file or directory" in said
     assert invoke("bench", photos(), "--images", 0, cwd=tmp_path).exit_code == 2
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     refused(invoke("bench", photos(), cwd=tmp_path), "pip install 'aezip[plot]'")
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("it began to measure")
+
+    monkeypatch.setattr(bench, "bench", fail)
+
+
+def test_a_csv_is_only_replaced_by_another_of_its_kind(tmp_path, no_work):
+    csv = copied(digit_archive(), tmp_path)
+    before = files(tmp_path)
+    for name in ("out.csv", "none/x.csv", "link.csv"):
+        if name == "link.csv":
+            (tmp_path / name).symlink_to(csv)
+            before = files(tmp_path)
+        refused(invoke("bench", DIGITS, "--csv", name, cwd=tmp_path), name)
+    assert files(tmp_path) == before
+    result = bench.Bench(1, 1, 1, bench.Point(1, 1, 1), {"aezip": [bench.Point(1, 1, 1)]})
+    for _ in range(2):  # its own, it may
+        result.write_csv(tmp_path / "bench.csv")
+    with pytest.raises(aezip.ArchiveError, match="is no table of aezip bench"):
+        result.write_csv(csv)
+
+
+def test_a_plot_never_lies_among_the_images(tmp_path, no_work):
+    folder = shutil.copytree(photos(), tmp_path / "photos")
+    (tmp_path / "link").symlink_to(folder)
+    before = files(folder)
+    for given, plot in (("photos", "photos/lake.png"), ("photos", "link/animals/dogs.png"),
+                        ("link", "photos/new.png"), (".", "bench.png")):  # fmt: skip
+        refused(invoke("bench", given, "--plot", plot, cwd=tmp_path), plot, "among the images")
+    assert files(folder) == before
+
+
+def test_a_folder_without_a_name_gives_the_plot_its_title(tmp_path, quick, monkeypatch):
+    folder = shutil.copytree(photos(), tmp_path / "photos")
+    titles = []
+    monkeypatch.setattr(plots, "rate_distortion", lambda *_, title: titles.append(title))
+    arguments = ("--model", photo_model(), "--csv", "../x.csv", "--plot", "../x.png")
+    assert invoke("bench", ".", *arguments, cwd=folder).exit_code == 0
+    assert titles == ["photos, 3 images"]
 
 
 def test_a_broken_image_is_named_and_left_out(tmp_path, quick):

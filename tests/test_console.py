@@ -173,6 +173,10 @@ def test_shells_complete_commands(tmp_path, shell):
     assert "browse" in done.stdout and "fit" not in done.stdout
 
 
+def test_counts():
+    assert [console.counted(x) for x in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
+
+
 def test_durations():
     for seconds, said in ((0.04, "0.0 s"), (9.94, "9.9 s"), (42.4, "42 s"), (185, "3:05 min")):
         assert console.duration(seconds) == said

@@ -9,6 +9,7 @@ from folders import (
     DIGITS,
     decibels,
     digit_archive,
+    files,
     invoke,
     photo_archive,
     photos,
@@ -105,5 +106,9 @@ def test_what_cannot_be_drawn(tmp_path):
     Image.new("RGB", (3, 3)).save(folder / "drum.jpg")
     refused(invoke("sheet", csv, "x.png", "--against", folder, cwd=tmp_path),
             "drum.jpg is not the image of row 1")  # fmt: skip
+    before = files(folder)
+    refused(invoke("sheet", csv, folder / "lake.png", "--against", folder, cwd=tmp_path),
+            "lake.png would lie among the images")  # fmt: skip
+    assert files(folder) == before
     assert invoke("sheet", csv, "x.png", "--rows", "x", cwd=tmp_path).exit_code == 2
     assert not (tmp_path / "x.png").exists()

@@ -13,7 +13,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from folders import DIGITS, digit_archive, invoke, photo_archive, photos, refused
+from folders import DIGITS, copied, digit_archive, files, invoke, photo_archive, photos, refused
 from galleries import browsing, many
 from PIL import Image
 
@@ -266,6 +266,17 @@ def test_ctrl_c_ends_what_is_being_measured(tmp_path):
         urllib.request.urlopen(address + "psnr.json") as response,
     ):
         assert json.load(response)["done"] < 10_000
+
+
+def test_export_replaces_no_archive(tmp_path):
+    copied(digit_archive(), tmp_path)
+    before = files(tmp_path)
+    for name in ("out.csv", "out.h5", "x", "x.png"):
+        refused(invoke("export", "out.csv", name, cwd=tmp_path), f"{name}: galleries are written")
+    refused(invoke("export", "out.csv", "none/x.html", cwd=tmp_path),
+            "none/x.html cannot be written: no such file or directory")  # fmt: skip
+    assert files(tmp_path) == before
+    assert invoke("export", "out.csv", "x.HTM", cwd=tmp_path).exit_code == 0
 
 
 def test_an_archive_that_changes_meanwhile_is_said(tmp_path):
