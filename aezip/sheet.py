@@ -15,6 +15,7 @@ from aezip import display, images
 from aezip.archive import Archive
 from aezip.errors import ArchiveError, ImageError
 from aezip.metrics import psnr
+from aezip.originals import read_original
 from aezip.storage.files import one_line
 from aezip.storage.rows import Head
 
@@ -81,7 +82,7 @@ def _entry(
     decoded = archive.decode(row)
     if against is None:
         return _Entry(decoded, None, [size])
-    original = images.read(Path(against) / row.name)
+    original = read_original(against, row.name)
     if original.size != decoded.size or original.mode != decoded.mode:
         raise ImageError(f"{one_line(Path(against) / row.name)} is not the image of row {number}")
     db = psnr(images.to_array(original), images.to_array(decoded))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import Image, ImageCms
 from samples import DATA
 
 import aezip
@@ -95,6 +95,36 @@ def photos() -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         crop.save(folder / name, quality=95)
     return folder
+
+
+@cache
+def foreign_colours() -> bytes:
+    """An ICC profile in which red is green and green is red, else sRGB."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for a, b in ((b"rXYZ", b"-XYZ"), (b"gXYZ", b"rXYZ"), (b"-XYZ", b"gXYZ")):
+        assert profile.count(a) == 1
+        profile = profile.replace(a, b)
+    return profile
+
+
+@cache
+def foreign_photos() -> Path:
+    """The three photographs, as PNG files whose colours are meant in `foreign_colours`."""
+    folder = place("foreign") / "photos"
+    for name in _CROPS:
+        path = (folder / name).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(photos() / name) as image:
+            image.convert("RGB").save(path, icc_profile=foreign_colours())
+    return folder
+
+
+@cache
+def foreign_archive() -> Path:
+    """Of these, exact."""
+    path = place("packed") / "out.csv"
+    aezip.compress(foreign_photos(), path, quick_model(), lossless=True, compare=False)
+    return path
 
 
 @cache

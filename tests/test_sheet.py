@@ -10,6 +10,8 @@ from folders import (
     decibels,
     digit_archive,
     files,
+    foreign_archive,
+    foreign_photos,
     invoke,
     photo_archive,
     photos,
@@ -81,6 +83,22 @@ def test_larger_images_stand_in_lines_of_one_height(tmp_path, drawn):
     assert not [text for text, _ in drawn if "dB" in text]
     wide = sheet._in_line(Image.new("L", (3000, 1000)))
     assert wide == (440, 147) and sheet._in_line(Image.new("L", (500, 1000))) == (110, 220)
+
+
+def test_colours_are_those_that_the_profile_means(tmp_path):
+    run("sheet", foreign_archive(), "x.png", "--against", foreign_photos(), cwd=tmp_path)
+    page = pixels(tmp_path / "x.png")
+    for name in aezip.open(foreign_archive()).names:
+        swapped = pixels(foreign_photos() / name)[..., [1, 0, 2]].astype(int)
+        height, width = swapped.shape[:2]
+        places = [
+            (y, x)
+            for y in range(16, page.shape[0] - height)
+            for x in range(94, page.shape[1] - width)
+            if (np.abs(page[y, x : x + width : 9] - swapped[0, ::9]) <= 2).all()
+        ]
+        found = [page[y : y + height, x : x + width] - swapped for y, x in places]
+        assert sum(np.abs(x).max() <= 2 for x in found) == 2  # above and below
 
 
 @pytest.mark.parametrize(("rows", "count"), [("0:3", 3), ("7", 1), ("-2:", 2), ("0:25", 25)])

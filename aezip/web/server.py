@@ -172,7 +172,13 @@ def make_app(gallery: Gallery, port: int) -> Any:
 
     @app.get("/<version>/original/<int:row>")
     def original(version: str, row: int) -> Response:
-        return send(gallery.original(known(row)))
+        picture = gallery.original(known(row))
+        # Not to be kept unasked: the file may be another by now, or of another folder.
+        response = Response(picture.data, mimetype=picture.mime)
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.add_etag()
+        response.make_conditional(request)
+        return response
 
     @app.get("/<version>/details/<int:row>")
     def details(version: str, row: int) -> Response:
