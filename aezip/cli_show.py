@@ -34,6 +34,7 @@ def browse(csv: Path, originals: Path | None, port: int | None) -> None:
 
     Ctrl-C ends it.
     """
+    import threading
     import webbrowser
 
     from aezip.display import has_screen
@@ -42,7 +43,8 @@ def browse(csv: Path, originals: Path | None, port: int | None) -> None:
     def ready(address: str) -> None:
         console.say(f"{one_line(csv)} is at {console.heading(address)} until you press Ctrl-C")
         if has_screen():
-            webbrowser.open(address)
+            # Some browsers keep whoever opens them waiting until they have the page.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     serve(csv, originals, port=port, jobs=processors(), ready=ready)
 

@@ -20,6 +20,8 @@ from samples import DATA
 
 import aezip
 from aezip.cli import main
+from aezip.storage.hdf5 import read_decoder
+from aezip.storage.rows import Row, write_rows
 
 DIGITS = DATA / "digits"
 STEPS = 20
@@ -170,6 +172,15 @@ def digit_archive() -> Path:
     # No promise: so short a training serves most of them badly.
     aezip.compress(DIGITS, path, digit_model(), min_psnr=0, compare=False)
     return path
+
+
+def renamed_digit(csv: Path, name: str) -> None:
+    """Write an archive of one digit that has this name."""
+    archive = aezip.open(digit_archive())
+    header, _, identity = read_decoder(archive.decoder_path)
+    row = Row(**{**vars(archive.row(0)), "name": name})
+    write_rows(csv, [row], identity, header["defaults"])
+    shutil.copy(archive.decoder_path, csv.with_suffix(".h5"))
 
 
 def copied(archive: Path, folder: Path) -> Path:

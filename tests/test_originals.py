@@ -1,28 +1,15 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from folders import digit_archive, invoke, refused
+from folders import invoke, refused, renamed_digit
 from PIL import Image
 
 import aezip
 from aezip.originals import original_path, read_original
-from aezip.storage.hdf5 import read_decoder
-from aezip.storage.rows import Row, write_rows
 
 OUTSIDE = ["../secret.png", "/secret.png", "a/../../secret.png", "..", "a/.."]
-
-
-def archive_with(folder: Path, name: str) -> Path:
-    """An archive of one digit of that name."""
-    archive = aezip.open(digit_archive())
-    header, _, identity = read_decoder(archive.decoder_path)
-    row = Row(**{**vars(archive.row(0)), "name": name})
-    write_rows(folder / "x.csv", [row], identity, header["defaults"])
-    shutil.copy(archive.decoder_path, folder / "x.h5")
-    return folder / "x.csv"
 
 
 @pytest.fixture
@@ -49,7 +36,7 @@ def test_links_of_the_folder_are_followed_as_compress_does(here):
 @pytest.mark.parametrize("name", ["../secret.png", "/secret.png", "a/../../secret.png"])
 def test_sheet_and_verify_read_nothing_outside_of_the_folder(here, name):
     name = f"{here}{name}" if name[0] == "/" else name
-    archive_with(here, name)
+    renamed_digit(here / "x.csv", name)
     refused(invoke("sheet", "x.csv", "x.png", "--against", "originals", cwd=here),
             f"{name} lies outside of originals")  # fmt: skip
     done = invoke("verify", "x.csv", "--against", "originals", cwd=here)
@@ -58,6 +45,6 @@ def test_sheet_and_verify_read_nothing_outside_of_the_folder(here, name):
 
 
 def test_a_name_that_no_file_can_have(here):
-    archive_with(here, "a\0b")
+    renamed_digit(here / "x.csv", "a\0b")
     refused(invoke("sheet", "x.csv", "x.png", "--against", "originals", cwd=here), "a\\x00b")
     invoke("verify", "x.csv", "--against", "originals", cwd=here)  # no traceback

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import os
 import re
 import shutil
 import socket
+import threading
 import time
+import typing
 import urllib.error
 import urllib.request
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -27,6 +31,7 @@ from folders import (
     photo_archive,
     photos,
     refused,
+    renamed_digit,
 )
 from galleries import browsing, many
 from PIL import Image
@@ -34,8 +39,7 @@ from PIL import Image
 import aezip
 from aezip import images
 from aezip.metrics import psnr
-from aezip.storage.hdf5 import read_decoder
-from aezip.storage.rows import Row, write_rows
+from aezip.web import server
 from aezip.web.gallery import SIDES, TILES, open_gallery
 from aezip.web.page import export
 from aezip.web.server import make_app
@@ -130,6 +134,20 @@ def test_all_pictures_have_the_colours_that_are_meant(tmp_path):
     for data in shown:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert image.info["icc_profile"] == foreign_colours()
+
+
+def test_what_was_decoded_is_not_decoded_again(monkeypatch):
+    with open_gallery(photo_archive(), photos(), 1) as opened:
+        client, decoded, run = make_app(opened, PORT).test_client(), [], opened._run
+        monkeypatch.setattr(opened, "_run", lambda tasks: [decoded.extend(tasks), run(tasks)][1])
+        paths = ("thumbnail/0/128", "thumbnail/0/256", "tiles/0,1", "image/0", "original/0",
+                 "details/0")  # fmt: skip
+        for path in paths * 3:
+            assert client.get(f"/x/{path}", headers=HOST).status_code == 200
+        assert len(decoded) == len(paths)
+        for row in [*range(3), 0]:
+            client.get(f"/x/image/{row}", headers=HOST)
+        assert len(decoded) == len(paths) + 2
 
 
 def test_only_what_cannot_change_is_kept(client, tmp_path):
@@ -234,6 +252,11 @@ def test_other_hosts_are_refused(client, host, path):
     assert client.get(path, headers={"Host": host}).status_code in (400, 403)
 
 
+def test_another_port_is_told_which_one_answers(client):
+    said = client.get("/", headers={"Host": "localhost:1234"}).text
+    assert f"answers to 127.0.0.1:{PORT} and localhost:{PORT} alone" in said
+
+
 def test_its_own_names_are_answered(client):
     for name in ("127.0.0.1", "localhost"):
         assert client.get("/", headers={"Host": f"{name}:{PORT}"}).status_code == 200
@@ -245,6 +268,10 @@ def test_pages_of_other_sites_are_refused(client, site):
         assert client.get(path, headers={**HOST, "Sec-Fetch-Site": site}).status_code == 403
     for own in ("same-origin", "none"):
         assert client.get("/", headers={**HOST, "Sec-Fetch-Site": own}).status_code == 200
+    led = {**HOST, "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/", headers=led).status_code == 200  # by a link there
+    for path in ("/archive.json", "/x/image/0"):
+        assert client.get(path, headers=led).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["post", "put", "delete", "patch", "options"])
@@ -268,11 +295,7 @@ def test_only_rows_of_the_archive_can_be_reached(client, path):
 def test_no_name_leads_out_of_the_folder_of_originals(tmp_path, name):
     Image.new("L", (28, 28)).save(tmp_path / "secret.png")
     (tmp_path / "originals" / "a").mkdir(parents=True)
-    archive = aezip.open(digit_archive())
-    header, _, identity = read_decoder(archive.decoder_path)
-    row = Row(**{**vars(archive.row(0)), "name": name})
-    write_rows(tmp_path / "x.csv", [row], identity, header["defaults"])
-    shutil.copy(archive.decoder_path, tmp_path / "x.h5")
+    renamed_digit(tmp_path / "x.csv", name)
     with open_gallery(tmp_path / "x.csv", tmp_path / "originals", 1) as opened:
         client = make_app(opened, PORT).test_client()
         assert client.get("/x/original/0", headers=HOST).status_code == 404
@@ -308,6 +331,54 @@ def test_ctrl_c_ends_what_is_being_measured(tmp_path):
         urllib.request.urlopen(address + "psnr.json") as response,
     ):
         assert json.load(response)["done"] < 10_000
+
+
+def test_a_port_that_nobody_may_have(monkeypatch):
+    def bind(*_):
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(server.socket.socket, "bind", bind)
+    with pytest.raises(aezip.AezipError, match="port 80 cannot be had: permission denied"):
+        server.serve(digit_archive(), port=80)
+
+
+def test_the_browser_may_keep_whoever_opens_it_waiting(tmp_path, monkeypatch):
+    asked, closed = threading.Event(), threading.Event()
+
+    def opens(address):
+        asked.set()
+        closed.wait(60)
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", opens)
+    monkeypatch.setattr(server, "serve", lambda *_, ready, **__: ready("http://x/"))
+    assert invoke("browse", digit_archive(), cwd=tmp_path).exit_code == 0
+    assert asked.wait(60) and not closed.is_set()
+    closed.set()
+
+
+def test_no_name_ends_the_script_of_an_exported_gallery(tmp_path):
+    name = "</script><script>alert(1)</script><!--<b>&amp;.png"
+    renamed_digit(tmp_path / "x.csv", name)
+    export(tmp_path / "x.csv", tmp_path / "x.html")
+
+    class Scripts(HTMLParser):
+        found: typing.ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag, attributes):
+            self.inside = tag == "script"
+            self.found += [""] if self.inside else []
+
+        def handle_endtag(self, tag):
+            self.inside = self.inside and tag != "script"
+
+        def handle_data(self, data):
+            if getattr(self, "inside", False):
+                self.found[-1] += data
+
+    Scripts().feed((tmp_path / "x.html").read_text())
+    data, code = Scripts.found
+    assert json.loads(data)["rows"][0][0] == name and "use strict" in code
 
 
 def test_export_replaces_no_archive(tmp_path):
