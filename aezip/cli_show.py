@@ -106,10 +106,19 @@ def sheet(csv: Path, picture: Path, against: Path | None, rows: str | None) -> N
     numbers = None if rows is None else range(len(archive))[row_range(rows)]
     if numbers is not None and not len(numbers):
         raise ArchiveError(f"{one_line(csv)} has no rows {rows}")
-    count = draw(archive, picture, rows=numbers, against=against)
+    with console.bar(unit=" images", desc="drawing", leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        count, failed = draw(archive, picture, rows=numbers, against=against, progress=show)
+    console.warn(failed)
     console.result(
-        f"{console.counted(count)} -> {one_line(picture)}", {"images": count, "picture": picture}
+        f"{console.counted(count)} -> {one_line(picture)}",
+        {"images": count, "picture": picture, "failed": console.failures(failed)},
     )
+    sys.exit(1 if failed else 0)
 
 
 @click.command()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import sys
 
@@ -92,6 +93,42 @@ def test_what_curves_say_at_one_psnr():
     assert lines[2].split() == ["WebP", "212", "-33", "%", "300", "-33", "%", "424", "-33", "%",
                                 "-33.3", "%"]  # fmt: skip
     assert lines[3].split() == ["AVIF", "-", "-", "-"]
+    assert len({line.rindex("%") for line in lines if "%" in line}) == 1  # in columns
+    for quality in (0, 2):  # the coarsest or the finest
+        result.default = curves["aezip"][quality]
+        assert len(set(result.levels())) == len(result.levels()) == 2
+        assert result.default.psnr in result.levels()
+
+
+def test_columns_stay_apart_whatever_is_in_them():
+    point = bench.Point
+    curves = {
+        "aezip": [point(1, 3e12, 30.0), point(2, 5e12, 34.0), point(3, 6e12, 38.0)],
+        "A codec of a long name": [point(1, 10, 30.0), point(2, 300, 34.0), point(3, 600, 38.0)],
+    }
+    result = bench.Bench(3, 1000, 3, curves["aezip"][1], curves)
+    title, own, other = bench.table(result, result.levels()).splitlines()
+    assert len(re.split(r" {2,}", title.strip())) == 4
+    assert len(re.split(r" {2,}", own)) == 4 and len(re.split(r" {2,}", other)) == 8
+
+
+def test_progress_names_what_is_being_done(quick, monkeypatch):
+    said, working = [], []
+    own, measure = bench._own_point, peers.measure
+    monkeypatch.setattr(
+        bench, "_own_point", lambda *x: [working.append((said[-1][0], "aezip")), own(*x)][1]
+    )
+
+    def measured(peer, image, quality):
+        working.append((said[-1][0], next(k for k, v in known.items() if v is peer)))
+        return measure(peer, image, quality)
+
+    known = peers.PEERS | peers.SLOW_PEERS
+    monkeypatch.setattr(peers, "measure", measured)
+    result = bench.bench(photos(), photo_model(), progress=lambda *step: said.append(step))
+    assert all(a == b for a, b in working) and {b for _, b in working} == set(result.curves)
+    total = sum(map(len, result.curves.values()))
+    assert [x[1:] for x in said] == [(i, total) for i in range(total)]
 
 
 def test_the_command(tmp_path, quick):
@@ -112,7 +149,9 @@ def test_the_command(tmp_path, quick):
         assert float(row["PSNR"]) == pytest.approx(point.psnr, abs=1e-3)
     with Image.open(tmp_path / "bench.png") as image:
         assert image.format == "PNG" and image.width > 600
-        assert len(image.convert("RGB").getcolors(1 << 24)) > 50
+        shown = {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+    drawn = (plots.OWN, *plots._OTHERS)[: len(result.curves)]
+    assert shown >= {tuple(bytes.fromhex(colour[1:])) for colour in drawn}
 
 
 def test_the_command_for_scripts(tmp_path, quick):
