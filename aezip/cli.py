@@ -50,6 +50,8 @@ class _Commands(click.Group):
         except BrokenPipeError:  # `aezip list | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except KeyboardInterrupt as error:
+            raise _OneLineError("interrupted") from error
         except MemoryError as error:
             raise _OneLineError("there is not enough memory for this") from error
         except OSError as error:
@@ -336,10 +338,11 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
             f"{one_line(csv)} has no image named {one_line(key)}; aezip list shows the names"
         ) from None
     image = archive.decode(found)
-    if save is None:
+    if save is not None:
+        images.write(image, save)
+    elif not console.wants_json():
         display.show(image, found.name)
         return
-    images.write(image, save)
     size = f"{image.width}x{image.height}"
     console.result(
         f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}",

@@ -208,7 +208,10 @@ def delete_originals(csv: Path, folder: Path, report: Report, yes: bool) -> bool
         size = f"{report.original_bytes:,} bytes in {one_line(folder)}"
         what = f"{console.counted(report.images)} of {size}"
         click.confirm(f"delete {what}?", abort=True, err=console.wants_json())
-    deleted = aezip.delete_originals(csv, folder, report.psnrs)
+    with console.bar(len(report.psnrs), unit=" images", desc="deleting", leave=False) as bar:
+        deleted = aezip.delete_originals(
+            csv, folder, report.psnrs, progress=lambda done: bar.update(done - bar.n)
+        )
     console.warn(deleted.kept)
     console.say(f"deleted {console.counted(deleted.count)}, {deleted.bytes:,} bytes")
     return bool(deleted.kept)
