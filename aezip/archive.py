@@ -22,9 +22,9 @@ from PIL import Image
 from aezip import images as pictures
 from aezip import lossless
 from aezip.autoencoders import ARCHITECTURES, Autoencoder, check_quality
-from aezip.errors import ArchiveError, ModelError
+from aezip.errors import ArchiveError, LimitError, ModelError
 from aezip.storage.files import one_line
-from aezip.storage.hdf5 import canonical, read_decoder, read_profiles
+from aezip.storage.hdf5 import canonical, read_decoder, read_profile
 from aezip.storage.limits import limit
 from aezip.storage.row import Head, expanded
 from aezip.storage.rows import EXACT, MODES, Row, RowFile
@@ -68,6 +68,7 @@ class Archive(Sequence[Image.Image]):
             )
         self._file.cipher = self.cipher
         self._rows = range(len(self._file))
+        self._held = "", b""  # a profile and its id
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -190,34 +191,35 @@ class Archive(Sequence[Image.Image]):
         try:
             most = limit("MAX_PIXELS")
             if row.width * row.height > most:
-                raise ArchiveError(f"it claims more than {most} pixels")
+                raise LimitError(f"it claims more than {most} pixels (AEZIP_MAX_PIXELS)")
             if row.quality != EXACT:
                 check_quality(row.quality)
             yield row.height, row.width, MODES.index(row.mode) + 1
         except (ArchiveError, ModelError) as error:
             shown = f"{one_line(self.path)}: {one_line(row.name)}"
-            raise ArchiveError(f"{shown} cannot be decoded: {error}") from error
+            kind = LimitError if isinstance(error, LimitError) else ArchiveError
+            raise kind(f"{shown} cannot be decoded: {error}") from error
 
     def _give_profile(self, image: Image.Image, row: Row) -> None:
-        if not row.profile:
-            return
-        found = self._profiles.get(row.profile)
-        if found is None:
-            where = one_line(self.decoder_path)
-            raise ArchiveError(f"its colour profile is not in {where}, or is damaged there")
-        image.info["icc_profile"] = found
+        if row.profile:
+            image.info["icc_profile"] = self._profile(row.profile)
 
-    @cached_property
-    def _profiles(self) -> dict[str, bytes]:
-        """All that are whole, by their ids."""
-        found = {}
-        stored = read_profiles(self.decoder_path, self._file.decoder_id)
-        for identity, data in stored.items():
-            with suppress(ArchiveError):
-                profile = open_profile(identity, data, self.cipher)
-                if profile_id(profile) == identity:
-                    found[identity] = profile
-        return found
+    def _profile(self, identity: str) -> bytes:
+        """Only the last one is held: each may be large, and there may be many."""
+        if self._held[0] != identity:
+            stored = read_profile(self.decoder_path, identity, self._file.decoder_id)
+            try:
+                if stored is None:
+                    raise ArchiveError("it is missing")
+                self._held = identity, open_profile(identity, stored, self.cipher)
+            except LimitError:
+                raise
+            except ArchiveError as error:
+                where = one_line(self.decoder_path)
+                raise ArchiveError(
+                    f"its colour profile is not in {where}, or is damaged there"
+                ) from error
+        return self._held[1]
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -306,19 +308,26 @@ def _opened(cipher: Cipher, data: bytes) -> tuple[dict[str, Any], bytes]:
     return header, parameters
 
 
-def profile_id(profile: bytes) -> str:
-    """8 hexadecimal digits that name an ICC profile by its content."""
-    return hashlib.sha256(profile).hexdigest()[:8]
+def profile_id(profile: bytes, cipher: Cipher | None) -> str:
+    """8 hexadecimal digits that name an ICC profile by its content; with a cipher only to those who
+    have its key, since everybody has the profiles."""
+    digest = hashlib.sha256(profile).digest() if cipher is None else cipher.mac(profile)
+    return digest[:4].hex()
 
 
 def sealed_profile(profile: bytes, cipher: Cipher | None) -> bytes:
     """An ICC profile as it goes into the file."""
     data = zlib.compress(profile, 9)
-    return data if cipher is None else b"".join(cipher.seal(data, f"profile {profile_id(profile)}"))
+    if cipher is None:
+        return data
+    return b"".join(cipher.seal(data, f"profile {profile_id(profile, cipher)}"))
 
 
 def open_profile(identity: str, data: bytes, cipher: Cipher | None) -> bytes:
     """The ICC profile of `sealed_profile`. Raises ArchiveError where it is damaged."""
-    if cipher is not None:
-        data = cipher.open(data[:TAG], data[TAG:], f"profile {identity}")
-    return expanded(data)
+    if cipher is not None:  # which binds the id to it
+        return expanded(cipher.open(data[:TAG], data[TAG:], f"profile {identity}"))
+    profile = expanded(data)
+    if profile_id(profile, None) != identity:
+        raise ArchiveError("its colour profile is damaged")
+    return profile

@@ -22,7 +22,7 @@ from aezip.compressing import (
     sealed_profiles,
     start_journal,
 )
-from aezip.errors import AezipError, ArchiveError, ModelError
+from aezip.errors import AezipError, ArchiveError, LimitError, ModelError
 from aezip.fitting import load_model
 from aezip.metrics import psnr
 from aezip.storage.files import one_line
@@ -75,7 +75,7 @@ def add(
         cipher, before = start_journal(
             journal, autoencoder, settings, passphrase, csv, going_on, archive.cipher
         )
-        coder = Coder(autoencoder, Path(folder), settings)
+        coder = Coder(autoencoder, Path(folder), settings, cipher)
         coded = code_with_journal(coder, new, before, journal, jobs, progress)
         rows = [x.row for x in coded if x.row is not None]
         if coded:
@@ -200,8 +200,13 @@ def _intact(archive: Archive, number: int, decoded: bool) -> Row | None:
     """The row, None where it is damaged. decoded: whether its image is tried, too."""
     try:
         row = archive.row(number)
-        if decoded:
-            archive.decode(row)
+        with suppress(LimitError):  # the row itself is whole
+            if decoded:
+                archive.decode(row)
+    except LimitError:
+        if decoded:  # nobody knows whether it is damaged
+            raise
+        return None
     except ArchiveError:
         return None
     return row

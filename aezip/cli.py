@@ -339,7 +339,8 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
         ) from None
     image = archive.decode(found)
     if save is not None:
-        images.write(image, save)
+        if said := images.write(image, save):
+            console.warn([(found.name, said)])
     elif not console.wants_json():
         display.show(image, found.name)
         return

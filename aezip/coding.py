@@ -23,9 +23,11 @@ from aezip.archive import profile_id
 from aezip.autoencoders import ARCHITECTURES, Autoencoder, Pixels
 from aezip.autoencoders.base import BEST_QUALITY, log_step, step_size
 from aezip.errors import ImageError, ModelError
-from aezip.metrics import psnr
+from aezip.metrics import hidden_psnr, psnr
 from aezip.storage.files import one_line
+from aezip.storage.limits import limit
 from aezip.storage.row import EXACT, MODES, Row, pack, unpack
+from aezip.storage.secrecy import Cipher
 
 _BEST_PROMISE = 45.0
 
@@ -60,6 +62,14 @@ class Settings:
     effort: int
 
 
+def lost_colours(original: Pixels, decoded: Pixels, db: float, promise: float) -> str:
+    """In a few words, where the colours of what is wholly transparent in an image are not kept as
+    well as what can be seen, whose PSNR is db: to the promise, or exactly where that is exact."""
+    least = promise if math.isfinite(db) else db
+    lost = hidden_psnr(original, decoded) < least
+    return "its colours where it is wholly transparent" if lost else ""
+
+
 class Coded(NamedTuple):
     """What became of one file.
 
@@ -83,12 +93,20 @@ class Coded(NamedTuple):
 
 
 class Coder:
-    """Codes images of one folder with one frozen autoencoder, in this process or in several."""
+    """Codes images of one folder with one frozen autoencoder, in this process or in several.
+    cipher: of the archive they are for, where it is encrypted."""
 
-    def __init__(self, autoencoder: Autoencoder, folder: Path, settings: Settings) -> None:
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        folder: Path,
+        settings: Settings,
+        cipher: Cipher | None = None,
+    ) -> None:
         self.autoencoder = autoencoder
         self.folder = folder
         self.settings = settings
+        self.cipher = cipher
 
     def code_all(self, names: Sequence[str], jobs: int) -> Generator[list[Coded]]:
         """All images in their order, some at a time."""
@@ -99,7 +117,9 @@ class Coder:
             yield from map(self.code, batches)
         else:
             a = self.autoencoder
-            state = (a.arch, a.config, a.parameters, a.grids, self.folder, self.settings)
+            state = (
+                a.arch, a.config, a.parameters, a.grids, self.folder, self.settings, self.cipher,
+            )  # fmt: skip
             yield from workers.share_out(_coder, state, batches, jobs)
 
     def code(self, names: Sequence[str]) -> list[Coded]:
@@ -132,7 +152,7 @@ class Coder:
         payload_of = dict(zip(fitting, payloads, strict=quality != EXACT))
         for name, (loaded, pixels, state) in read.items():
             try:
-                used, payload, db = self._promised(pixels, payload_of.get(name))
+                used, payload, db, lost = self._promised(pixels, payload_of.get(name))
             except ImageError as error:
                 result[name] = Coded(name, None, error=f"{one_line(name)}: {error}")
                 continue
@@ -140,42 +160,58 @@ class Coder:
             row = Row(
                 name, width, height, MODES[channels - 1], used, payload,
                 modified=state.st_mtime_ns // 10**9,
-                profile=profile_id(loaded.profile) if loaded.profile else "",
+                profile=profile_id(loaded.profile, self.cipher) if loaded.profile else "",
                 exif=zlib.compress(loaded.exif, 9) if self._keeps(loaded) else b"",
             )  # fmt: skip
+            if len(pack(row)) > _row_bytes():
+                why = "its row would be longer than one may be (AEZIP_MAX_ROW_BYTES)"
+                result[name] = Coded(name, None, error=f"{one_line(name)}: {why}")
+                continue
             result[name] = Coded(
                 name, row, db, state.st_size, state.st_mtime_ns, loaded.profile,
-                0 if self._keeps(loaded) else len(loaded.exif), loaded.lost, misfits.get(name, ""),
+                0 if self._keeps(loaded) else len(loaded.exif), loaded.lost or lost,
+                misfits.get(name, ""),
             )  # fmt: skip
         return [result[name] for name in names]
 
     def _keeps(self, loaded: pictures.Loaded) -> bool:
         return self.settings.metadata and bool(loaded.exif)
 
-    def _promised(self, original: Pixels, payload: bytes | None) -> tuple[int, bytes, float]:
-        """(quality, payload, PSNR) of an image that keeps the promise in the fewest bytes that
-        were tried. payload: at the quality of the settings, None where only exact will do."""
+    def _promised(
+        self, original: Pixels, payload: bytes | None
+    ) -> tuple[int, bytes, float, str]:
+        """(quality, payload, PSNR, what is lost nevertheless) of an image that keeps the promise in
+        the fewest bytes that were tried. payload: at the quality of the settings, None where only
+        exact will do."""
         quality, promise = self.settings.quality, self.settings.promise
         if payload is not None:
-            db = self._measured(original, payload, quality)
+            db, lost = self._measured(original, payload, quality)
             if db >= promise:
-                return quality, payload, db
+                return quality, payload, db, lost
         exact = lossless.encode(original)
         while payload is not None and quality < BEST_QUALITY and len(payload) < len(exact):
             quality = _finer(quality, promise - db)
             payload = self._encoded([original], quality)[0]
-            db = self._measured(original, payload, quality)
+            db, lost = self._measured(original, payload, quality)
             if db >= promise and len(payload) < len(exact):
-                return quality, payload, db
+                return quality, payload, db, lost
         if not np.array_equal(lossless.decode(exact, original.shape), original):
             raise ImageError("its pixels cannot be stored exactly")
-        return EXACT, exact, math.inf
+        return EXACT, exact, math.inf, ""
 
     def _encoded(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
         return self.autoencoder.encode(images, quality, self.settings.effort)
 
-    def _measured(self, original: Pixels, payload: bytes, quality: int) -> float:
-        return psnr(original, self.autoencoder.decode([payload], original.shape, quality)[0])
+    def _measured(self, original: Pixels, payload: bytes, quality: int) -> tuple[float, str]:
+        decoded = self.autoencoder.decode([payload], original.shape, quality)[0]
+        db = psnr(original, decoded)
+        return db, lost_colours(original, decoded, db, self.settings.promise)
+
+
+def _row_bytes() -> int:
+    """How long a packed row may be, so that its line in the CSV is within the limit: text takes
+    31 characters for 26 bytes, and columns a few."""
+    return (limit("MAX_ROW_BYTES") - 1000) * 26 // 32
 
 
 def _finer(quality: int, missing: float) -> int:
@@ -192,8 +228,9 @@ def _coder(
     grids: dict[str, int],
     folder: Path,
     settings: Settings,
+    cipher: Cipher | None,
 ) -> Callable[[Sequence[str]], list[Coded]]:
-    return Coder(ARCHITECTURES[arch](config, parameters, grids), folder, settings).code
+    return Coder(ARCHITECTURES[arch](config, parameters, grids), folder, settings, cipher).code
 
 
 # --- for the journal ----------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def compress(
         if not (force or going_on):
             _check_free(Path(csv), target, journal)
         cipher, before = start_journal(journal, autoencoder, settings, passphrase, csv, going_on)
-        coder = Coder(autoencoder, Path(folder), settings)
+        coder = Coder(autoencoder, Path(folder), settings, cipher)
         coded = code_with_journal(coder, found.names, before, journal, jobs, progress)
         rows = [x.row for x in coded if x.row is not None]
         refuse_where_none_fits(coded, lossless)
@@ -255,14 +255,14 @@ def start_journal(
 
     Raises ArchiveError where the interrupted work was another.
     """
-    key = hashlib.sha256(repr((autoencoder.arch, sorted(autoencoder.config.items()))).encode())
-    key.update(autoencoder.pack())
-    work = {"aezip": __version__, "decoder": key.hexdigest(), **as_header(settings)}
     found = journal.settings or {}
     if going_on and passphrase is not None and cipher is None and found.get("cipher"):
         cipher = unlock(found["cipher"], passphrase, one_line(csv))
     elif passphrase is not None and cipher is None:
         cipher = new_cipher(passphrase)
+    key = repr((autoencoder.arch, sorted(autoencoder.config.items()))).encode() + autoencoder.pack()
+    digest = hashlib.sha256(key).digest() if cipher is None else cipher.mac(key)
+    work = {"aezip": __version__, "decoder": digest.hex(), **as_header(settings)}
     work["cipher"] = None if cipher is None else cipher.header
     if not going_on:
         journal.begin(work, cipher)

@@ -16,3 +16,7 @@ class ModelError(AezipError):
 
 class ArchiveError(AezipError):
     """An archive (CSV) is missing, damaged, not an archive at all, or has no such row."""
+
+
+class LimitError(ArchiveError):
+    """What was asked for is beyond a limit on sizes; nothing says that it is damaged."""

@@ -31,9 +31,10 @@ def extract(
     profile, EXIF and time of modification.
 
     Returns (name, why not) for each image that was not written: damaged, already there (unless
-    `force`), or a name that leads out of the folder. Of names that differ in their extension
-    alone each keeps its own: a.jpg.png and a.tif.png. jobs: processes that work side by side; more
-    than one needs the usual `if __name__ == "__main__":`. progress: called with the images done.
+    `force`), or a name that leads out of the folder; or that was written without its profile, since
+    no PNG can have it. Of names that differ in their extension alone each keeps its own: a.jpg.png
+    and a.tif.png. jobs: processes that work side by side; more than one needs the usual `if
+    __name__ == "__main__":`. progress: called with the images done.
     """
     failed: list[tuple[str, str]] = []
     done = 0
@@ -92,7 +93,7 @@ def _writer(
 
 
 def _write(archive: Archive, root: Path, force: bool, task: _Task) -> str | None:
-    """Write one image, or say why not."""
+    """Write one image, or say why not, or what not of it."""
     shown = one_line(task.name)
     try:
         path = root / _inside(task.file)
@@ -103,7 +104,7 @@ def _write(archive: Archive, root: Path, force: bool, task: _Task) -> str | None
         row = archive.row(task.row)
         image = archive.decode(row)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures.write(image, path)
+        said = pictures.write(image, path)
         if row.modified is not None:
             with suppress(OSError, OverflowError):  # a time that this system cannot have
                 os.utime(path, (row.modified, row.modified))
@@ -113,7 +114,7 @@ def _write(archive: Archive, root: Path, force: bool, task: _Task) -> str | None
         return f"{shown} cannot be written: {reason(error)}"
     except ValueError:  # a zero byte, or what else no path can hold
         return f"{shown} cannot be written: no file can have this name"
-    return None
+    return said or None
 
 
 def _without_extension(name: str) -> str:

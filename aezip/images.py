@@ -21,10 +21,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from aezip.errors import ImageError
+from aezip.errors import AezipError, ImageError
+from aezip.lost import lost
 from aezip.storage.files import one_line, reason, replacing
+from aezip.storage.limits import limit
 
 MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -180,7 +182,8 @@ class Loaded(NamedTuple):
 
     image: upright, of one of MODES, without metadata. profile: the ICC profile that its colours
     are meant in, empty for none. exif: the EXIF block, upright too, empty for none. lost: what of
-    the file none of these three hold, in a few words; empty where the pixels are all there.
+    the file none of these three hold, in a few words; empty where the pixels are all there and mean
+    what they did.
     """
 
     image: Image.Image
@@ -202,7 +205,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     is above that, else the greatest value (floats up to 1: it is 1). Black is 0, or the least
     value where that is negative.
 
-    Raises ImageError for every file that cannot be read, decompression bombs included.
+    Raises ImageError for every file that cannot be read, or is beyond a limit.
     """
     shown = one_line(path)
     if Path(path).suffix.lower() in _FOREIGN:
@@ -218,17 +221,26 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         ):
             layout = image.tile[0][3] if image.tile else None
             form = image.format
-            lost = _lost(image, layout)
+            most = limit("MAX_PIXELS")
+            if image.width * image.height > most:
+                raise ImageError(f"{shown} has more than {most} pixels (AEZIP_MAX_PIXELS)")
+            missing = lost(image)
             with _silence() if form == "TIFF" else contextlib.nullcontext():
                 image.load()
             if image.width * image.height == 0:
                 raise ImageError(f"{shown} has no pixels")
             profile, exif = _profile(image), _exif(image)
+            most = limit("MAX_METADATA_BYTES")
+            if max(len(profile), len(exif)) > most:
+                raise ImageError(
+                    f"{shown} has a colour profile or EXIF of more than {most} bytes "
+                    "(AEZIP_MAX_METADATA_BYTES)"
+                )
             upright = _converted(_upright(image), form, layout, profile)
-            if not _fits(profile, upright.mode):
-                profile = b""
-            return Loaded(upright, profile, exif, lost)
-    except ImageError:
+            if profile and not _fits(profile, upright.mode):
+                profile, missing = b"", missing or "its colour profile, which is for other colours"
+            return Loaded(upright, profile, exif, missing)
+    except AezipError:
         raise
     except Image.UnidentifiedImageError:
         raise ImageError(f"{shown} is no image, or of a kind that cannot be read") from None
@@ -268,22 +280,11 @@ def _unreadable(shown: str, error: OSError | ValueError) -> ImageError:
 def _upright(image: Image.Image) -> Image.Image:
     # Not ImageOps.exif_transpose: it also writes the EXIF anew, and fails where that is damaged.
     try:
-        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+        found = image.getexif().get(0x0112, 1)
+        turn = _TURNS.get(found[0] if isinstance(found, bytes | tuple) else found)
     except Exception:  # damaged metadata say nothing about the orientation
         turn = None
     return image if turn is None else image.transpose(turn)
-
-
-def _lost(image: Image.Image, layout: object) -> str:
-    """What eight bits a channel of one frame in grey or RGB do not hold."""
-    try:
-        if getattr(image, "is_animated", False):
-            return "its further frames"
-    except Exception:  # a further frame that is damaged
-        return "its further frames"
-    if ";16" in str(layout) or image.mode == "F" or image.mode.startswith("I"):
-        return "its more than 8 bits a channel"
-    return f"its colours as {image.mode}" if image.mode in ("CMYK", "LAB", "HSV") else ""
 
 
 def _profile(image: Image.Image) -> bytes:
@@ -299,6 +300,10 @@ def _fits(profile: bytes, mode: str) -> bool:
 # What a TIFF says of the photograph rather than of how its pixels lie in the file.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
 _TIFF_FOLDERS = (0x8769, 0x8825)  # EXIF, GPS
+# Where PNGs had their EXIF before there was a chunk for it.
+_HEXADECIMAL = "Raw profile type exif"
+# The orientation, one unsigned short, 1.
+_UPRIGHT = (0x0112, 3, 1, 1)
 
 
 def _exif(image: Image.Image) -> bytes:
@@ -309,6 +314,8 @@ def _exif(image: Image.Image) -> bytes:
             kept.update({k: every[k] for k in _TIFF_TAGS if k in every})
             kept.update({k: every.get_ifd(k) for k in _TIFF_FOLDERS if every.get_ifd(k)})
             found: object = kept.tobytes() if len(kept) else b""
+        elif _HEXADECIMAL in image.info and "exif" not in image.info:
+            found = bytes.fromhex("".join(image.info[_HEXADECIMAL].split("\n")[3:]))
         else:
             found = image.info.get("exif")
         if not isinstance(found, bytes):
@@ -319,16 +326,19 @@ def _exif(image: Image.Image) -> bytes:
 
 
 def _said_upright(exif: bytes) -> bytes:
-    """An EXIF block whose orientation, if it has any, is 1: two bytes are all that changes."""
+    """An EXIF block whose orientation, if it has any, is 1; of whatever type it is, what says it
+    are the 12 bytes of its entry, and no other changes."""
     order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
+    sizes = (2, 2, 4, 2)
+    upright = b"".join(x.to_bytes(n, order) for x, n in zip(_UPRIGHT, sizes, strict=True))
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(exif[at : at + size], order)
 
     start = number(4, 4)
     for entry in range(start + 2, start + 2 + 12 * number(start, 2), 12):
-        if number(entry, 2) == 0x0112 and number(entry + 2, 2) == 3 and entry + 12 <= len(exif):
-            return exif[: entry + 8] + (1).to_bytes(2, order) + exif[entry + 10 :]
+        if number(entry, 2) == 0x0112 and entry + 12 <= len(exif):
+            exif = exif[:entry] + upright + bytes(2) + exif[entry + 12 :]
     return exif
 
 
@@ -392,11 +402,12 @@ def _to_bytes(values: NDArray, sixteen: bool) -> NDArray[np.uint8]:
     return np.rint((values - low) / ((high - low) or 1) * 255).astype(np.uint8)
 
 
-def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
+def write(image: Image.Image, path: str | os.PathLike[str]) -> str:
     """Write an image as PNG, JPEG (quality 95) or lossless WebP, by the path's extension.
 
-    A colour profile and an EXIF block in the image's `info` go into the file. JPEG has no
-    transparency: it is laid on white. Raises ImageError where it cannot be written.
+    A colour profile and an EXIF block in the image's `info` go into the file; not so a profile
+    with which nobody could open it, and a line that is returned says so. JPEG has no transparency:
+    it is laid on white. Raises ImageError where it cannot be written.
     """
     form = _FORMATS.get(Path(path).suffix.lower())
     if form is None:
@@ -409,6 +420,13 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
             f"many for {form}, which has up to {SIDES[form]} a side"
         )
     metadata = {k: v for k in ("icc_profile", "exif") if (v := image.info.get(k))}
+    profile, said = metadata.get("icc_profile", b""), ""
+    if form == "PNG" and len(profile) >= PngImagePlugin.MAX_TEXT_CHUNK:
+        metadata["icc_profile"] = None  # otherwise Pillow takes that of the image
+        said = (
+            f"{one_line(path)} is without its colour profile: readers of PNG take none of "
+            f"{len(profile)} bytes"
+        )
     if form == "JPEG" and image.mode in ("LA", "RGBA"):
         ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(image.convert("RGBA"))
@@ -420,6 +438,7 @@ def write(image: Image.Image, path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{one_line(path)} cannot be written: {reason(error)}") from error
     except ValueError as error:
         raise ImageError(f"{one_line(path)} cannot be written: {one_line(error)}") from error
+    return said
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
@@ -432,4 +451,4 @@ def from_array(pixels: NDArray[np.uint8]) -> Image.Image:
     """The image of (height, width, 1 to 4 channels), uint8: the inverse of `to_array`."""
     mode = MODES[pixels.shape[2] - 1]
     height, width = pixels.shape[:2]
-    return Image.frombytes(mode, (width, height), pixels.tobytes())
+    return Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).data)

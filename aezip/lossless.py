@@ -58,7 +58,8 @@ def decode(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         ):
             if image.size != (shape[1], shape[0]):  # before memory is asked for
                 raise ArchiveError("the image in it has another size than it says")
-            return pictures.to_array(image.convert(mode))
+            # Where it is of the mode already, `convert` would copy it.
+            return pictures.to_array(image if image.mode == mode else image.convert(mode))
     except ArchiveError:
         raise
     except MemoryError:

@@ -34,6 +34,17 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return 10 * math.log10(255**2 * a.size / total) if total else math.inf
 
 
+def hidden_psnr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
+    """The PSNR in dB, as of `psnr`, of the colours alone of all that is wholly transparent in the
+    original, which `psnr` has no eye for; infinite where nothing is."""
+    if original.shape[2] not in (2, 4):
+        return math.inf
+    where = original[..., -1] == 0
+    if not where.any():
+        return math.inf
+    return psnr(original[where][:, None, :-1], decoded[where][:, None, :-1])
+
+
 def _visible(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     values = pixels.astype(np.float64)
     if pixels.shape[2] in (2, 4):

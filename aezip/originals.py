@@ -3,6 +3,7 @@ compared with it."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from PIL import Image
 
 from aezip import images as pictures
 from aezip.archive import Archive
+from aezip.coding import lost_colours
 from aezip.errors import AezipError, ArchiveError, ImageError
 from aezip.metrics import psnr
 from aezip.storage.files import one_line, reason
@@ -100,8 +102,12 @@ def _delete(
                 continue
             original = pictures.to_array(loaded.image)
             decoded = pictures.to_array(archive.decode(archive.row(name)))
-            if original.shape != decoded.shape or psnr(original, decoded) < expected - _SLACK:
+            db = psnr(original, decoded) if original.shape == decoded.shape else -math.inf
+            if db < expected - _SLACK:
                 yield name, 0, "its row does not decode to it"
+                continue
+            if lost := lost_colours(original, decoded, db, archive.promise - _SLACK):
+                yield name, 0, f"{lost} would be lost"
                 continue
             after = os.stat(path)
             if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):

@@ -256,7 +256,7 @@ def read(csv: Path, seed: Seed, stranger: bool, thorough: bool) -> str:
             known, pixels = seed.rows[row.name]
             assert row == known and image.tobytes() == pixels, "a silent wrong image"
             profile = image.info.get("icc_profile", b"")
-            assert (profile_id(profile) if profile else "") == row.profile
+            assert (profile_id(profile, archive.cipher) if profile else "") == row.profile
     noticed = bool(damaged or archive.missing or archive.disordered)
     if thorough:  # decodes all of it twice more
         found = aezip.verify(csv, passphrase=seed.passphrase or "")

@@ -161,6 +161,17 @@ def test_remove(here):
     assert len(aezip.open(here / "out.csv")) == 0 and aezip.verify(here / "out.csv").wrong == []
 
 
+def test_what_is_beyond_a_limit_is_not_damaged(here, monkeypatch):
+    before = (here / "out.csv").read_bytes()
+    longest = max(map(len, before.split(b"\n")))
+    monkeypatch.setenv("AEZIP_MAX_PIXELS", "1")
+    assert run("remove", "out.csv", "--damaged", cwd=here).stdout == "nothing was removed\n"
+    monkeypatch.setenv("AEZIP_MAX_ROW_BYTES", str(longest - 1))
+    for what in (["--damaged"], ["--name", "drum.jpg"]):  # which others would have to be copied for
+        refused(invoke("remove", "out.csv", *what, cwd=here), "is longer than", "MAX_ROW_BYTES)")
+    assert (here / "out.csv").read_bytes() == before
+
+
 def test_what_is_damaged_can_be_removed_and_added_again(here):
     before = rows(here / "out.csv")
     damage(here / "out.csv", 1)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 import aezip
+from aezip import archive as archives
 from aezip import images, lossless
 from aezip.autoencoders.base import log_step
 from aezip.coding import Coded, default_promise, from_entry, mean_and_worst, to_entry
@@ -141,6 +142,33 @@ def test_of_a_promise_no_model_keeps_all_is_exact(folder):
     assert aezip.verify(archive.path, folder).wrong == []
 
 
+def test_what_is_not_exact_after_all_is_refused_and_harms_no_other(folder, monkeypatch):
+    def wrong(pixels):
+        return encode(pixels[::-1] if pixels.shape[0] == 40 else pixels)
+
+    encode = lossless.encode
+    monkeypatch.setattr(lossless, "encode", wrong)
+    report, archive = compressed(folder, lossless=True)
+    assert report.failed == [("noise.png", "noise.png: its pixels cannot be stored exactly")]
+    assert archive.names == ["lake.png"]
+
+
+def test_what_is_beyond_a_limit_is_named_and_harms_no_other(folder, monkeypatch):
+    with Image.open(folder / "lake.png") as image:
+        image.resize((100, 100)).save(folder / "many.png")
+        image.save(folder / "talkative.png", exif=b"Exif\0\0II*\0" + bytes(2000))
+    noise(60).save(folder / "noise.png")
+    monkeypatch.setenv("AEZIP_MAX_PIXELS", "9999")
+    monkeypatch.setenv("AEZIP_MAX_METADATA_BYTES", "1999")
+    monkeypatch.setenv("AEZIP_MAX_ROW_BYTES", "6000")
+    report, archive = compressed(folder, quality=10, min_psnr=30)
+    assert {name: why.split("(")[1] for name, why in report.failed} == {
+        "many.png": "AEZIP_MAX_PIXELS)", "talkative.png": "AEZIP_MAX_METADATA_BYTES)",
+        "noise.png": "AEZIP_MAX_ROW_BYTES)",
+    }  # fmt: skip
+    assert archive.names == ["lake.png"]
+
+
 def test_mean_and_worst():
     assert mean_and_worst({"a": 30.0, "b": 20.0, "c": math.inf}) == (25.0, 20.0, "b")
     assert mean_and_worst({"a": math.inf}) == (math.inf, math.inf, "a")
@@ -218,6 +246,29 @@ def test_exif_is_kept_only_when_asked_for(taken):
     assert f"EXIF not kept: {report.dropped:,} bytes (--keep-metadata keeps it)" in result.stdout
 
 
+def test_a_profile_that_no_png_can_have(tmp_path):
+    profile = PROFILE + bytes((1 << 20) - len(PROFILE))
+    (tmp_path / "in").mkdir()
+    noise(8).save(tmp_path / "in" / "a.webp", icc_profile=profile, lossless=True)
+    noise(9).save(tmp_path / "in" / "b.png", icc_profile=PROFILE)
+    _, archive = compressed(tmp_path / "in", lossless=True)
+    assert archive["a.webp"].info["icc_profile"] == profile
+    out = tmp_path / "out"
+    assert aezip.extract(archive, out) == [
+        ("a.webp", f"{out}/a.png is without its colour profile: readers of PNG take none of 1048576"
+                   " bytes"),
+    ]  # fmt: skip
+    for name in ("a", "b"):
+        with Image.open(out / f"{name}.png") as image:
+            image.load()
+            assert image.info.get("icc_profile") == (PROFILE if name == "b" else None)
+    done = invoke("view", archive.path, "--save", "x.png", cwd=tmp_path)
+    assert done.exit_code == 0 and "without its colour profile" in done.stderr
+    assert images.load(tmp_path / "x.png").lost == ""
+    aezip.open(archive.path)["a.webp"].save(tmp_path / "y.webp", icc_profile=profile)
+    assert images.write(archive["a.webp"], tmp_path / "x.webp") == ""
+
+
 def test_a_profile_is_stored_once(taken, tmp_path):
     one = os.path.getsize(compressed(taken)[1].decoder_path)
     for number in range(9):
@@ -225,6 +276,23 @@ def test_a_profile_is_stored_once(taken, tmp_path):
     report, archive = compressed(taken)
     assert abs(report.decoder_bytes - one) < 99
     assert {archive.row(x).profile for x in archive.names} == {archive.row("a.jpg").profile, ""}
+
+
+def test_only_the_profile_that_is_asked_for_is_opened(taken, monkeypatch):
+    other = PROFILE[:-4] + b"more"
+    with Image.open(taken / "c.webp") as image:
+        image.save(taken / "c.webp", icc_profile=other, lossless=True)
+    _, archive = compressed(taken)
+    opened, open_profile = [], archives.open_profile
+
+    def noted(identity, *others):
+        opened.append(identity)
+        return open_profile(identity, *others)
+
+    monkeypatch.setattr(archives, "open_profile", noted)
+    assert archive["a.jpg"].info["icc_profile"] == archive["d.tif"].info["icc_profile"] == PROFILE
+    assert opened == [archive.row("a.jpg").profile]
+    assert archive["c.webp"].info["icc_profile"] == other
 
 
 def test_a_profile_goes_when_its_last_image_does(taken):
@@ -298,6 +366,37 @@ def test_what_holds_more_than_the_archive_stays(tmp_path):
         f"aezip: {folder}/frames.gif is kept: its further frames would be lost",
         f"aezip: {folder}/link.png is kept: it is a link, or in a folder that is one",
     ]
+
+
+def hiding(colour):
+    """Opaque and grey above, wholly transparent and of another colour below."""
+    pixels = np.full((24, 24, 4), (90, 90, 90, 255), np.uint8)
+    pixels[12:] = (*colour, 0)
+    return Image.fromarray(pixels)
+
+
+def test_colours_that_nobody_sees_are_kept_or_named(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(8):
+        hiding((250, number, 0)).save(folder / f"{number}.png")
+    hiding((0, 0, 0)).save(folder / "black.png")
+    aezip.fit(folder, tmp_path / "m.h5", arch="dense", steps=60)
+    lossy = {"model": tmp_path / "m.h5", "compare": False, "quality": 90, "force": True}
+    report = aezip.compress(folder, tmp_path / "o.csv", min_psnr=10, **lossy)
+    archive = aezip.open(tmp_path / "o.csv")
+    assert archive.row("0.png").quality != EXACT
+    what = "its colours where it is wholly transparent"
+    assert report.lost == [(f"{number}.png", what) for number in range(8)]
+    report = aezip.compress(folder, tmp_path / "p.csv", lossless=True, compare=False)
+    archive = aezip.open(tmp_path / "p.csv")
+    assert report.lost == []
+    assert archive["0.png"].tobytes() == Image.open(folder / "0.png").tobytes()
+    deleted = aezip.delete_originals(tmp_path / "o.csv", folder, dict.fromkeys(archive.names, 0))
+    assert deleted.kept[0] == ("0.png", f"{folder}/0.png is kept: {what} would be lost")
+    assert sorted(files(folder)) == [f"{number}.png" for number in range(8)]
+    deleted = aezip.delete_originals(tmp_path / "p.csv", folder, report.psnrs)
+    assert deleted.count == 8 and files(folder) == {}
 
 
 def test_a_file_that_is_not_what_was_compressed_stays(folder):

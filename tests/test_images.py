@@ -436,6 +436,30 @@ class TestOrientation:
         photo().save(tmp_path / "x.png", pnginfo=about)
         assert (array(tmp_path / "x.png") == np.rot90(images.to_array(photo()))).all()
 
+    @pytest.mark.parametrize("order", ["II", "MM"])
+    @pytest.mark.parametrize(
+        "kind, value", [(1, "B3x"), (3, "H2x"), (4, "I"), (6, "b3x"), (8, "h2x"), (9, "i")]
+    )
+    def test_is_said_of_any_type_of_number(
+        self, tmp_path: Path, order: str, kind: int, value: str
+    ) -> None:
+        """Turned once, not once more by whoever reads the EXIF that was kept."""
+        way = "<" if order == "II" else ">"
+        before, after = (struct.pack(way + "HHI4s", x, 2, 3, b"ab") for x in (0x010F, 0x8298))
+        entry = struct.pack(way + "HHI" + value, 0x0112, kind, 1, 6)
+        start = struct.pack(way + "2sHIH", order.encode(), 42, 8, 3)
+        block = start + before + entry + after + bytes(4)
+        photo().save(tmp_path / "x.png", exif=b"Exif\0\0" + block)
+        loaded = images.load(tmp_path / "x.png")
+        assert loaded.image.size == (16, 24)
+        found = Image.Exif()
+        found.load(loaded.exif)
+        assert (found[0x0112], found[0x010F], found[0x8298]) == (1, "ab", "ab")
+        assert len(loaded.exif) == len(block)
+        loaded.image.info["exif"] = loaded.exif
+        images.write(loaded.image, tmp_path / "y.png")
+        assert images.load(tmp_path / "y.png").image.tobytes() == loaded.image.tobytes()
+
     @pytest.mark.parametrize(
         "exif",
         [
@@ -528,6 +552,21 @@ class TestBroken:
         assert images.read(tmp_path / "x.png").tobytes() == photo().tobytes()
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24 * 16 // 2 - 1)
         assert refused(tmp_path / "x.png") == " has too many pixels to be opened safely"
+
+    def test_what_an_archive_would_refuse_is_refused_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photo().save(tmp_path / "x.png", exif=b"Exif\0\0II*\0" + bytes(96))
+        photo().save(tmp_path / "y.png", icc_profile=bytes(16) + b"RGB " + bytes(80))
+        monkeypatch.setenv("AEZIP_MAX_PIXELS", str(24 * 16))
+        monkeypatch.setenv("AEZIP_MAX_METADATA_BYTES", "100")
+        for name in ("x.png", "y.png"):
+            assert images.read(tmp_path / name).size == (24, 16)
+        monkeypatch.setenv("AEZIP_MAX_METADATA_BYTES", "99")
+        for name in ("x.png", "y.png"):
+            assert "of more than 99 bytes (AEZIP_MAX_METADATA_BYTES)" in refused(tmp_path / name)
+        monkeypatch.setenv("AEZIP_MAX_PIXELS", str(24 * 16 - 1))
+        assert refused(tmp_path / "x.png") == " has more than 383 pixels (AEZIP_MAX_PIXELS)"
 
     def test_what_is_no_file(self, tmp_path: Path) -> None:
         assert refused(tmp_path) == " is a folder"
@@ -907,3 +946,18 @@ def test_photographs_that_pillow_cannot_read_are_named(tmp_path, name):
     assert images.find(tmp_path) == ([name], 0)
     with pytest.raises(ImageError, match=rf"{name} is of a kind that Pillow does not read"):
         images.read(tmp_path / name)
+
+
+def test_exif_as_text(tmp_path: Path) -> None:
+    """As ImageMagick wrote it before PNG had a chunk for it."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Camera", 6
+    block = exif.tobytes()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n {len(block)}\n{block.hex()}\n", zip=True)
+    photo().save(tmp_path / "x.png", pnginfo=text)
+    loaded = images.load(tmp_path / "x.png")
+    assert loaded.image.size == (16, 24)
+    found = Image.Exif()
+    found.load(loaded.exif)
+    assert (found[0x010F], found[0x0112]) == ("Camera", 1)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from samples import photograph
 
 from aezip import metrics
-from aezip.metrics import bd_rate, pchip, psnr
+from aezip.metrics import bd_rate, hidden_psnr, pchip, psnr
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3]))
 pairs = shapes.flatmap(
@@ -34,6 +34,15 @@ class TestPsnr:
         black, white = np.zeros((2, 3, 3), np.uint8), np.full((2, 3, 3), 255, np.uint8)
         assert psnr(black, white) == 0
         assert psnr(black, black + np.uint8(1)) == pytest.approx(48.1308, abs=1e-4)
+
+    @pytest.mark.parametrize("channels", [2, 4])
+    def test_what_is_wholly_transparent(self, channels: int) -> None:
+        a = np.full((5, 4, channels), 200, np.uint8)
+        b = a.copy()
+        a[1, :2, -1] = 0
+        b[1, :, :-1], b[..., -1] = 199, 7  # of which two are wholly transparent in a
+        assert hidden_psnr(a, b) == pytest.approx(48.1308, abs=1e-4)
+        assert hidden_psnr(b, a) == hidden_psnr(a[..., :1], b[..., :1]) == math.inf
 
     @pytest.mark.parametrize("channels", [1, 2, 3, 4])
     def test_equal_images(self, channels: int) -> None:

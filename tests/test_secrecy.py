@@ -1,3 +1,5 @@
+import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -82,7 +84,25 @@ def test_nothing_can_be_read_without_it(here):
     assert (here / "out.csv").read_text().startswith("aezip1_")
     header, parameters, _ = read_decoder(here / "out.h5")
     assert header.keys() == {"arch", "kdf", "n", "r", "p", "salt", "check"}
+    plain = read_decoder(quick_archive().with_suffix(".h5"))[1]
+    assert len(plain) > 1000 and plain not in data and plain[:16] not in data
     assert parameters[16:] not in quick_archive().with_suffix(".h5").read_bytes()
+
+
+def test_nobody_is_told_which_of_the_usual_profiles_there_is(here):
+    profile = aezip.open(here / "out.csv", PASSPHRASE)["secret name.jpg"].info["icc_profile"]
+    ids = set()
+    for name in ("a.csv", "b.csv"):
+        aezip.compress(
+            here / "photos", here / name, quick_model(), passphrase=PASSPHRASE, compare=False,
+            quality=50,
+        )  # fmt: skip
+        ids |= read_profiles((here / name).with_suffix(".h5")).keys()
+    plain = hashlib.sha256(profile).hexdigest()[:8]
+    assert len(ids) == 2 and plain not in ids
+    for name in ids:
+        assert name.encode() not in (here / "a.csv").read_bytes()
+    assert aezip.open(here / "b.csv", PASSPHRASE)["secret name.jpg"].info["icc_profile"] == profile
 
 
 def test_two_archives_of_the_same_have_nothing_in_common(here):
@@ -177,6 +197,16 @@ def test_the_journal_tells_nothing_and_can_be_gone_on_from(here):
         aezip.compress(here / "photos", path, quick_model(), progress=stop, **options)
     data = partial_path(path).read_bytes()
     assert b"lake" not in data and b"dogs" not in data
+    digests = {re.search(rb'"decoder": "([0-9a-f]{64})"', data)[1]}
+    for others in ({"passphrase": PASSPHRASE}, {"passphrase": None}):
+        other = here / "m.csv"
+        with pytest.raises(EnoughError):
+            aezip.compress(here / "photos", other, quick_model(), progress=stop,
+                           **{**options, **others})  # fmt: skip
+        found = partial_path(other).read_bytes()
+        digests.add(re.search(rb'"decoder": "([0-9a-f]{64})"', found)[1])
+        partial_path(other).unlink()
+    assert len(digests) == 3  # nobody who has the model can tell that it was this one
     with pytest.raises(ModelError, match="not its passphrase"):
         aezip.compress(here / "photos", path, quick_model(), resume=True,
                        **{**options, "passphrase": "other"})  # fmt: skip

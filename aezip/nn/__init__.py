@@ -32,7 +32,7 @@ from aezip.nn.losses import (
     mean_squared_error,
     sparse_cross_entropy,
 )
-from aezip.nn.metrics import accuracy, mean_absolute_error
+from aezip.nn.metrics import accuracy, binary_accuracy, mean_absolute_error
 from aezip.nn.modules import (
     AvgPool2D,
     Conv2D,
@@ -70,6 +70,7 @@ __all__ = [
     "Sequential",
     "accuracy",
     "avg_pool2d",
+    "binary_accuracy",
     "binary_cross_entropy",
     "clipped_relu",
     "conv2d",

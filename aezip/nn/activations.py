@@ -64,10 +64,16 @@ def tanh(x: Array) -> tuple[Array, Backprop]:
 
 def softmax(x: Array) -> tuple[Array, Backprop]:
     """exp(x) over its sum along the last axis, without overflow for any x."""
-    xp = ops_of(x).xp
-    y = xp.exp(x - x.max(axis=-1, keepdims=True))
+    y = ops_of(x).xp.exp(below_largest(x))
     y /= y.sum(axis=-1, keepdims=True)
     return y, lambda dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+def below_largest(x: Array) -> Array:
+    """x minus its largest along the last axis, of which exp cannot overflow; at least -1e30, for
+    the difference of the largest and the smallest float32 would overflow itself."""
+    largest = x.max(axis=-1, keepdims=True)
+    return ops_of(x).xp.maximum(x, largest - 1e30) - largest
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -108,11 +108,12 @@ def conv2d_transpose(
     *,
     stride: Pair = (1, 1),
     padding: Padding = ((0, 0), (0, 0)),
+    of_data: bool = False,
 ) -> tuple[Array, Backprop]:
     """Transposed convolution: what `conv2d` with the same kernel does to gradients.
 
     x: (n, rows, columns, inputs), w: (kernel h, kernel w, outputs, inputs), b: (outputs,) or
-    None. padding: rows and columns cut from the result.
+    None. padding: rows and columns cut from the result. of_data: as for `dense`.
     Returns (n, h, w, outputs), h = (rows - 1) stride + kernel - padding; backprop gives
     (dx, dw, db). Raises ValueError where the shapes do not fit.
     """
@@ -136,10 +137,10 @@ def conv2d_transpose(
     if b is not None:
         y = y + b
 
-    def backprop(dy: Array) -> tuple[Array, Array, Array | None]:
+    def backprop(dy: Array) -> tuple[Array | None, Array, Array | None]:
         windows = ops.windows(_pad(dy, padding), w.shape[:2], stride)
         dpatches = windows.reshape(-1, matrix.shape[0])
-        dx = (dpatches @ matrix).reshape(x.shape)
+        dx = None if of_data else (dpatches @ matrix).reshape(x.shape)
         dw = (dpatches.T @ flat).reshape(w.shape)
         return dx, dw, None if b is None else dy.sum(axis=(0, 1, 2))
 

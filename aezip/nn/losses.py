@@ -1,12 +1,12 @@
-"""Losses: `loss(prediction, target)` returns `(value, gradient of the prediction)`; the value is
-the mean over all samples, as a float."""
+"""Losses: `loss(prediction, target)` returns `(value, gradient of the prediction)`; the value is a
+float, the mean over all elements or, where each sample is of one class, over samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from aezip.nn.activations import sigmoid
+from aezip.nn.activations import below_largest, sigmoid
 from aezip.nn.ops import Array, ops_of
 
 Loss = Callable[[Array, Array], tuple[float, Array]]
@@ -26,6 +26,7 @@ def binary_cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
     logits because the sigmoid's output rounds to 0 and 1."""
     same_shape(logits, target)
     xp = ops_of(logits).xp
+    logits = xp.clip(logits, -1e30, 1e30)  # the sum of larger ones would overflow in float32
     value = xp.maximum(logits, 0) - logits * target + xp.log1p(xp.exp(-xp.abs(logits)))
     gradient = sigmoid(logits)[0] - target
     gradient /= logits.size
@@ -39,7 +40,7 @@ def cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
     """
     same_shape(logits, target)
     xp = ops_of(logits).xp
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted = below_largest(logits)
     exponential = xp.exp(shifted)
     total = exponential.sum(axis=-1, keepdims=True)
     samples = logits.size // logits.shape[-1]
@@ -50,19 +51,26 @@ def cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
 
 
 def sparse_cross_entropy(logits: Array, target: Array) -> tuple[float, Array]:
-    """`cross_entropy` against the classes' numbers, whole numbers of shape (n,).
+    """`cross_entropy` against the classes' numbers, whole numbers of shape (...).
 
-    logits: (n, classes). Raises ValueError for shapes that do not fit and for numbers that are of
-    no class.
+    logits: (..., classes). Raises ValueError for shapes that do not fit and for numbers that are
+    of no class.
     """
-    xp = ops_of(logits).xp
-    if logits.ndim != 2 or target.shape != logits.shape[:1]:
+    if not logits.ndim or target.shape != logits.shape[:-1]:
         raise ValueError(f"a prediction of shape {logits.shape} against {target.shape}")
-    numbers = xp.arange(logits.shape[1])
-    one_hot = (target[:, None] == numbers).astype(logits.dtype)
-    if float(one_hot.sum()) != len(target):
-        raise ValueError(f"classes are whole numbers from 0 to {logits.shape[1] - 1}")
-    return cross_entropy(logits, one_hot)
+    check_classes(target, logits.shape[-1])
+    numbers = ops_of(logits).xp.arange(logits.shape[-1])
+    return cross_entropy(logits, (target[..., None] == numbers).astype(logits.dtype))
+
+
+def check_classes(numbers: Array, count: int) -> None:
+    """Raises ValueError unless all are numbers of one of `count` classes."""
+    known = 0.0
+    if numbers.dtype.kind in "biuf":
+        whole = numbers == ops_of(numbers).xp.floor(numbers)
+        known = float((whole & (numbers >= 0) & (numbers < count)).sum())
+    if known != numbers.size:
+        raise ValueError(f"classes are whole numbers from 0 to {count - 1}")
 
 
 def same_shape(prediction: Array, target: Array) -> None:

@@ -31,6 +31,16 @@ def accuracy(prediction: Array, target: Array) -> float:
     return float(xp.mean(_classes(xp, prediction) == classes))
 
 
+def binary_accuracy(prediction: Array, target: Array) -> float:
+    """The share of elements that are on the right side of 0.5, as many questions of yes or no are
+    answered at once. Both of one shape.
+
+    Raises ValueError where the shapes differ.
+    """
+    same_shape(prediction, target)
+    return float(((prediction >= 0.5) == (target >= 0.5)).mean())
+
+
 def mean_absolute_error(prediction: Array, target: Array) -> float:
     """The mean of the absolute differences over all elements. Both of one shape."""
     same_shape(prediction, target)

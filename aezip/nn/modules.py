@@ -7,9 +7,11 @@ functions of `layers` and `activations`. Shapes here are those of one sample, wi
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -26,9 +28,21 @@ Backprop = Callable[[Array], tuple[Array | None, Parameters]]
 
 @dataclass(frozen=True, kw_only=True)
 class Layer(ABC):
-    """input_shape: of one sample; a model's first layer may tell it, or leave it to the data."""
+    """input_shape: of one sample; a model's first layer may tell it, or leave it to the data.
+
+    Settings that make no sense are refused with ValueError.
+    """
 
     input_shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_shape is not None:
+            self._set(input_shape=as_shape(self.input_shape))
+
+    def _set(self, **settings: Any) -> None:
+        """Put settings in the form that is stored: Python's own numbers, and tuples."""
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)  # frozen, but not before it is made
 
     @abstractmethod
     def output_shape(self, shape: Shape) -> Shape:
@@ -79,11 +93,14 @@ class _Plain(Layer):
 
 
 class _Weighted(Layer):
-    """A layer of weights w, a bias b and an activation."""
+    """A layer of weights w, a bias b and an activation; None, as in Keras, is the linear one."""
 
     activation: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation is None:
+            self._set(activation="linear")
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise ValueError(f"there is no activation {self.activation!r}; there are {known}")
@@ -112,7 +129,8 @@ class _Weighted(Layer):
 
     @abstractmethod
     def _fans(self, weights: Shape) -> tuple[int, int]:
-        """Inputs that each output is made of, and outputs that each input goes into."""
+        """Inputs that each output is made of, and outputs that each input goes into (of a
+        convolution: would go into at a stride of 1, which is how Keras and PyTorch count)."""
 
     @abstractmethod
     def _linear(
@@ -129,7 +147,7 @@ class Dense(_Weighted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_positive("units", self.units)
+        self._set(units=_whole("units", self.units))
 
     def output_shape(self, shape: Shape) -> Shape:
         if not shape:
@@ -164,8 +182,10 @@ class Conv2D(_Weighted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_positive("filters", self.filters)
-        _check_windows(self.kernel_size, self.strides, self.padding)
+        self._set(filters=_whole("filters", self.filters))
+        self._set(kernel_size=_window("the size of a window", self.kernel_size))
+        self._set(strides=_window("strides", self.strides))
+        _check_padding(self.padding)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*_windows_of(self, shape, self.kernel_size, self.strides), self.filters)
@@ -198,8 +218,10 @@ class Conv2DTranspose(_Weighted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_positive("filters", self.filters)
-        _check_windows(self.kernel_size, self.strides, self.padding)
+        self._set(filters=_whole("filters", self.filters))
+        self._set(kernel_size=_window("the size of a window", self.kernel_size))
+        self._set(strides=_window("strides", self.strides))
+        _check_padding(self.padding)
         kernel, stride = _pair(self.kernel_size), _pair(self.strides)
         if self.padding == "same" and any(k < s for k, s in zip(kernel, stride, strict=True)):
             raise ValueError(f"a kernel of {kernel} leaves gaps between strides of {stride}")
@@ -228,7 +250,7 @@ class Conv2DTranspose(_Weighted):
         stride = _pair(self.strides)
         size = x.shape[1] * stride[0], x.shape[2] * stride[1]
         padding = _padding(self.padding, size, w.shape[:2], stride)
-        return layers.conv2d_transpose(x, w, b, stride=stride, padding=padding)
+        return layers.conv2d_transpose(x, w, b, stride=stride, padding=padding, of_data=of_data)
 
 
 @dataclass(frozen=True)
@@ -244,7 +266,11 @@ class _Pool(_Plain):
     padding: str = "valid"
 
     def __post_init__(self) -> None:
-        _check_windows(self.pool_size, self._strides, self.padding)
+        super().__post_init__()
+        self._set(pool_size=_window("the size of a window", self.pool_size))
+        if self.strides is not None:
+            self._set(strides=_window("strides", self.strides))
+        _check_padding(self.padding)
 
     @property
     def _strides(self) -> int | tuple[int, int]:
@@ -303,6 +329,10 @@ class Reshape(_Plain):
 
     target_shape: Shape
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(target_shape=as_shape(self.target_shape))
+
     def output_shape(self, shape: Shape) -> Shape:
         if math.prod(shape) != math.prod(self.target_shape):
             raise ValueError(f"samples of shape {shape} do not reshape to {self.target_shape}")
@@ -321,8 +351,10 @@ class Dropout(_Plain):
     rate: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
+        super().__post_init__()
+        if not isinstance(self.rate, Real) or not 0 <= self.rate < 1:
             raise ValueError(f"the rate of Dropout is from 0 up to, not including, 1: {self.rate}")
+        self._set(rate=float(self.rate))
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape
@@ -344,22 +376,56 @@ LAYERS: dict[str, type[Layer]] = {
 """By the names that stored models give them."""
 
 
+def as_shape(sizes: Any) -> Shape:
+    """A tuple or list of sizes as a tuple of Python's ints.
+
+    Raises ValueError for what is no shape: sizes are whole numbers from 1.
+    """
+    if not isinstance(sizes, tuple | list):
+        raise ValueError(f"a shape is a tuple of whole numbers, not {sizes!r}")
+    return tuple(_whole(f"the shape {tuple(sizes)}", n) for n in sizes)
+
+
+def shapes_through(layers: Sequence[Layer], shape: Shape) -> list[Shape]:
+    """Of a sample before the first of the layers and after each.
+
+    Raises ValueError where a layer cannot take what comes, or has an `input_shape` that is another.
+    """
+    shapes = [as_shape(shape)]
+    for layer in layers:
+        before = shapes[-1]
+        if layer.input_shape not in (None, before):
+            kind = type(layer).__name__
+            raise ValueError(
+                f"{kind} with an input_shape of {layer.input_shape} is given samples of {before}"
+            )
+        shapes.append(layer.output_shape(before))
+    return shapes
+
+
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def _check_positive(name: str, *numbers: Any) -> None:
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} takes whole numbers from 1, not {number!r}")
+def _whole(name: str, number: Any) -> int:
+    try:
+        whole = operator.index(number)  # NumPy's whole numbers, too
+    except TypeError:
+        whole = 0
+    if isinstance(number, bool) or whole < 1:
+        raise ValueError(f"{name} takes whole numbers from 1, not {number!r}")
+    return whole
 
 
-def _check_windows(size: Any, strides: Any, padding: str) -> None:
-    for name, value in (("the size of a window", size), ("strides", strides)):
-        pair = (value, value) if isinstance(value, int) else value
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ValueError(f"{name} takes a number or a pair of numbers, not {value!r}")
-        _check_positive(name, *pair)
+def _window(name: str, value: Any) -> int | tuple[int, int]:
+    if not isinstance(value, tuple | list):
+        return _whole(name, value)
+    if len(value) != 2:
+        raise ValueError(f"{name} takes a number or a pair of numbers, not {value!r}")
+    return _whole(name, value[0]), _whole(name, value[1])
+
+
+def _check_padding(padding: Any) -> None:
     if padding not in ("valid", "same"):
         raise ValueError(f"padding is 'valid' or 'same', not {padding!r}")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import ClassVar
+from typing import Self
 
 from aezip.nn.ops import Array, ops_of
 
@@ -13,10 +14,16 @@ from aezip.nn.ops import Array, ops_of
 class Optimizer(ABC):
     """What all share: the state of each parameter by name, and the checks."""
 
-    _states: ClassVar[int]  # arrays of the parameter's shape that are kept for it
+    _states: int  # arrays of the parameter's shape that are kept for it
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[int, list[Array]]] = {}  # steps taken, state
+
+    def fresh(self) -> Self:
+        """An optimizer with the same settings that has taken no step yet."""
+        other = copy.copy(self)
+        other._kept = {}
+        return other
 
     def update(
         self,
@@ -58,11 +65,10 @@ class SGD(Optimizer):
     v = momentum * v + g (Polyak, "Some methods of speeding up the convergence of iteration
     methods", 1964)."""
 
-    _states = 1
-
     def __init__(self, *, momentum: float = 0.0) -> None:
         super().__init__()
         self.momentum = momentum
+        self._states = 1 if momentum else 0
 
     def _move(
         self, xp: ModuleType, p: Array, g: Array, rate: float, step: int, *state: Array

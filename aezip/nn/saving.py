@@ -1,13 +1,16 @@
 """Models as HDF5 files: the architecture as JSON text, each parameter as a data set.
 
-    attributes   format "aezip-network", version 1, architecture (JSON: input_shape, layers)
+    attributes   format "aezip-network", version 1, architecture (JSON: input_shape, layers),
+                 checksum (SHA-256 of the architecture and then all parameters, in hexadecimal)
     parameters/0.w, parameters/0.b, ...   float32, by the number of the layer and the name
 
-Nothing is unpickled, and no size that a file claims is believed before it is checked.
+Nothing is unpickled, no size that a file claims is believed before it is checked, and no other
+file is opened that it may lead to.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -21,7 +24,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from aezip.nn.modules import LAYERS, Layer, Parameters, Shape
+from aezip.nn.modules import LAYERS, Layer, Parameters, Shape, as_shape, shapes_through
 
 _FORMAT = "aezip-network"
 _VERSION = 1
@@ -41,15 +44,14 @@ def write(
     for layer in layers:
         if type(layer) not in LAYERS.values():
             raise ValueError(f"a layer of class {type(layer).__name__} cannot be stored")
-    architecture = {
-        "input_shape": input_shape,
-        "layers": [{"layer": type(x).__name__, **asdict(x)} for x in layers],
-    }
+    settings = [{"layer": type(x).__name__, **asdict(x)} for x in layers]
+    architecture = json.dumps({"input_shape": input_shape, "layers": settings})
     # Built in memory: what h5py raises for a place that cannot be written to is several lines long.
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver="v108") as file:
         file.attrs["format"], file.attrs["version"] = _FORMAT, _VERSION
-        file.attrs["architecture"] = json.dumps(architecture)
+        file.attrs["architecture"] = architecture
+        file.attrs["checksum"] = _checksum(architecture, parameters)
         group = file.create_group("parameters")
         for number, named in enumerate(parameters):
             for name, values in named.items():
@@ -82,36 +84,49 @@ def read(
                 raise ValueError(f"its format has version {file.attrs['version']}, not {_VERSION}")
             architecture = json.loads(file.attrs["architecture"])
             layers = [_layer(settings) for settings in architecture["layers"]]
-            input_shape = _shape(architecture["input_shape"])
-            return input_shape, layers, _parameters(file, input_shape, layers)
+            input_shape = as_shape(architecture["input_shape"])
+            parameters = _parameters(file, input_shape, layers)
+            if file.attrs["checksum"] != _checksum(file.attrs["architecture"], parameters):
+                raise ValueError("it is damaged: its checksum is another")
+            return input_shape, layers, parameters
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a stored network: {error}") from error
 
 
 def _layer(settings: dict[str, Any]) -> Layer:
-    kind = LAYERS[settings.pop("layer")]
-    return kind(**{k: _shape(v) if isinstance(v, list) else v for k, v in settings.items()})
+    return LAYERS[settings.pop("layer")](**settings)
 
 
-def _shape(sizes: list[int]) -> Shape:
-    if not all(type(n) is int and n > 0 for n in sizes):
-        raise ValueError(f"{sizes} is no shape")
-    return tuple(sizes)
+def _checksum(architecture: str, parameters: Sequence[Parameters]) -> str:
+    digest = hashlib.sha256(architecture.encode())
+    for named in parameters:
+        for values in named.values():
+            digest.update(values.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _child(group: h5py.Group, name: str) -> Any:
+    """What a hard link leads to; another link may lead out of the file."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"it has no {name} of its own")
+    return group[name]
 
 
 def _parameters(file: h5py.File, shape: Shape, layers: Sequence[Layer]) -> list[Parameters]:
-    group = file["parameters"]
+    group = _child(file, "parameters")
     result: list[Parameters] = []
-    for number, layer in enumerate(layers):
-        after = layer.output_shape(shape)
+    for number, (layer, before) in enumerate(
+        zip(layers, shapes_through(layers, shape), strict=False)
+    ):
         named: dict[str, np.ndarray] = {}
-        for name, wanted in layer.parameter_shapes(shape).items():
-            data = group[f"{number}.{name}"]
+        for name, wanted in layer.parameter_shapes(before).items():
+            data = _child(group, f"{number}.{name}")
+            if data.external or data.is_virtual:
+                raise ValueError(f"parameters {number}.{name} are in another file")
             if data.shape != wanted or data.dtype != np.float32:
                 raise ValueError(f"parameters {number}.{name} are not float32 of shape {wanted}")
             if data.id.get_storage_size() < 4 * math.prod(wanted):
                 raise ValueError(f"parameters {number}.{name} are not all there")
             named[name] = data[()]
         result.append(named)
-        shape = after
     return result

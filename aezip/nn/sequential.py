@@ -16,9 +16,15 @@ import numpy as np
 
 from aezip.nn import saving
 from aezip.nn.activations import ACTIVATIONS
-from aezip.nn.losses import OBJECTIVES, Objective, sparse_cross_entropy
-from aezip.nn.metrics import METRICS
-from aezip.nn.modules import Layer, Parameters, Shape
+from aezip.nn.losses import (
+    OBJECTIVES,
+    Objective,
+    binary_cross_entropy,
+    check_classes,
+    sparse_cross_entropy,
+)
+from aezip.nn.metrics import METRICS, Metric, binary_accuracy
+from aezip.nn.modules import Layer, Parameters, Shape, as_shape, shapes_through
 from aezip.nn.ops import Array, ops_for
 from aezip.nn.optimizers import OPTIMIZERS, Optimizer
 
@@ -56,26 +62,29 @@ class Sequential:
     def add(self, layer: Layer) -> None:
         """Put a layer at the end; a model compiled before has to be compiled again.
 
-        Raises ValueError where it cannot take the shape that the layers before it give.
+        Raises ValueError for what is no layer, and where it cannot take the shape that the layers
+        before it give; the model is then what it was.
         """
+        if not isinstance(layer, Layer):
+            raise ValueError(f"a layer is an object of a Layer class, not {type(layer).__name__}")
+        if self._shapes:
+            self._extend([layer], self._shapes[-1])
+        elif not self.layers and layer.input_shape is not None:
+            self._extend([layer], layer.input_shape)
         self.layers.append(layer)
-        try:
-            if self._shapes:
-                self._extend(self._shapes)
-            elif len(self.layers) == 1 and layer.input_shape is not None:
-                self.build(layer.input_shape)
-        except ValueError:
-            self.layers.pop()
-            raise
         self._objective = None
 
     def build(self, input_shape: Shape) -> None:
         """Make the parameters, if there are none yet, for samples of a shape.
 
-        Raises ValueError where the layers cannot take it.
+        Raises ValueError where the layers cannot take it or the model has another already.
         """
         if not self._shapes:
-            self._extend([tuple(input_shape)])
+            self._extend(self.layers, input_shape)
+        elif as_shape(input_shape) != self.input_shape:
+            raise ValueError(
+                f"a model for samples of {self.input_shape} is not built for {input_shape}"
+            )
 
     @property
     def input_shape(self) -> Shape:
@@ -140,11 +149,13 @@ class Sequential:
         """Say how the model is trained, from here on.
 
         optimizer: "sgd", "momentum", "rmsprop", "adam", or one of `aezip.nn`'s with settings of its
-        own. lr: the learning rate. loss: "mse", or "binary_crossentropy" of a last layer with
-        sigmoid, or "categorical_crossentropy" of one with softmax, which is
-        "sparse_categorical_crossentropy" where targets are the classes' numbers. metrics: of
-        "accuracy" and "mae".
-        Raises ValueError for other names and for a loss that the last layer does not go with.
+        own: a copy of it that has taken no step. lr: the learning rate. loss: "mse", or
+        "binary_crossentropy" of a last layer with sigmoid, or "categorical_crossentropy" of one
+        with softmax, which is "sparse_categorical_crossentropy" where targets are the classes'
+        numbers, (n,) or (n, 1). metrics: of "accuracy", which under "binary_crossentropy" counts
+        elements and else samples, and "mae", which there is not for classes' numbers.
+        Raises ValueError for other names and for a loss that the last layer does not go with; the
+        model is then compiled as it was.
         """
         if not self.layers:
             raise ValueError("a model without layers cannot be trained")
@@ -161,12 +172,21 @@ class Sequential:
                 )
             # Losses that take logits replace the activation, whose outputs round to 0 and 1.
             last = replace(last, activation="linear")  # type: ignore[call-arg]
-        self._optimizer: Optimizer = (
-            _named("optimizer", OPTIMIZERS, optimizer)()
-            if isinstance(optimizer, str)
-            else optimizer
-        )
-        self._metrics = {name: _named("metric", METRICS, name) for name in metrics}
+        if isinstance(metrics, str) or not isinstance(metrics, Sequence):
+            raise ValueError(f"metrics is a list of names, not {metrics!r}")
+        known = dict(METRICS)
+        if objective.loss is binary_cross_entropy:
+            known["accuracy"] = binary_accuracy
+        elif objective.loss is sparse_cross_entropy:
+            del known["mae"]
+        wanted = {name: _named(f"metric of {loss},", known, name) for name in metrics}
+        if not isinstance(optimizer, Optimizer):
+            made: Optimizer = _named("optimizer", OPTIMIZERS, optimizer)()
+        else:
+            made = optimizer.fresh()
+        # Nothing is refused from here on.
+        self._optimizer = made
+        self._metrics: dict[str, Metric] = wanted
         self._lr = lr
         self._trained = [*self.layers[:-1], last]
         self._objective = objective
@@ -188,16 +208,21 @@ class Sequential:
         bar for each. A KeyboardInterrupt leaves the model as the last step made it.
         Returns the history, one value for each epoch: "loss", the mean over the epoch, and each
         metric; with validation_data (x, y) also "val_loss" and the like, from after the epoch.
-        Raises ValueError for shapes that are not the model's, or when it is not compiled.
+        Raises ValueError for shapes that are not the model's, for numbers of classes that it has
+        not, for no samples, for less than one epoch or sample of a batch, and when it is not
+        compiled: all before anything is changed.
         """
         from tqdm import tqdm  # not above: who only applies a model should not wait for it
 
         for name, number in (("epochs", epochs), ("batch_size", batch_size)):
             if number < 1:
                 raise ValueError(f"{name} is at least 1, not {number}")
-        x, y = self._samples(x, y)
+        pairs = [(x, y)]
         if validation_data is not None:
-            validation_data = self._samples(*validation_data)
+            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+                raise ValueError("validation_data is a pair (x, y)")
+            pairs.append(tuple(validation_data))
+        (x, y), *validation = self._samples(*pairs)
         history: dict[str, list[float]] = {}
         for epoch in range(1, epochs + 1):
             order = self._rng.permutation(len(x)) if shuffle else np.arange(len(x))
@@ -216,8 +241,8 @@ class Sequential:
                     bar.set_postfix_str(f"loss {total.values['loss']:.4g}", refresh=False)
                     bar.update()
                 results = total.values
-                if validation_data is not None:
-                    after = self._evaluate(*validation_data, _EVALUATED)
+                for pair in validation:
+                    after = self._evaluate(*pair, _EVALUATED)
                     results.update({f"val_{name}": value for name, value in after.items()})
                 shown = ", ".join(f"{k} {v:.4g}" for k, v in results.items())
                 bar.set_postfix_str(shown, refresh=False)
@@ -227,21 +252,23 @@ class Sequential:
 
     def train_on_batch(self, x: Any, y: Any) -> dict[str, float]:
         """One step of the optimizer. Returns "loss" and each metric, from before the step."""
-        return self._train(*self._samples(x, y))
+        return self._train(*self._samples((x, y))[0])
 
     def evaluate(self, x: Any, y: Any, batch_size: int = _EVALUATED) -> dict[str, float]:
         """ "loss" and each metric over samples x and their targets y.
 
         Raises ValueError as `fit` does.
         """
-        return self._evaluate(*self._samples(x, y), batch_size)
+        return self._evaluate(*self._samples((x, y))[0], batch_size)
 
     def predict(self, x: Any, batch_size: int = _EVALUATED) -> np.ndarray:
         """The outputs for samples x (n, ...): an array of NumPy, float32.
 
         Raises ValueError where the shape is not the model's.
         """
-        x = self._inputs(x)
+        x, shapes = self._inputs(x, self._shapes)
+        if not self._shapes:
+            self.build(shapes[0])
         outputs = [
             self._ops.to_host(self._apply(self.layers, x[batch], None)[0])
             for batch in _batches(len(x), batch_size)
@@ -263,31 +290,32 @@ class Sequential:
         saving.write(path, self.input_shape, self.layers, named)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
+    def load(
+        cls, path: str | os.PathLike[str], *, seed: int = 0, device: str = "cpu"
+    ) -> Self:
         """The model that `save` wrote; to train it on, compile it.
 
+        seed: of what is random from here on.
         Raises ValueError for a file that it did not write or that is damaged, OSError where it
         cannot be read, DeviceError as the constructor does.
         """
         input_shape, layers, parameters = saving.read(path)
-        model = cls(layers, device=device)
+        model = cls(layers, seed=seed, device=device)
         model.build(input_shape)
         model.set_weights([x for named in parameters for x in named.values()])
         return model
 
     # --- inside ---
 
-    def _extend(self, shapes: list[Shape]) -> None:
-        """Make the parameters of layers that have none yet; shapes: as far as they are known."""
-        new = self.layers[len(self._parameters) :]
-        for layer in new:  # before anything is changed
-            shapes = [*shapes, layer.output_shape(shapes[-1])]
-        before = shapes[len(self._parameters) :]
-        initial = [layer.initial(s, self._rng) for layer, s in zip(new, before, strict=False)]
+    def _extend(self, new: Sequence[Layer], shape: Shape) -> None:
+        """Make the parameters of layers that come after those that have some; shape: of what the
+        first of them is given."""
+        shapes = shapes_through(new, shape)
+        initial = [layer.initial(s, self._rng) for layer, s in zip(new, shapes, strict=False)]
         arrays = [x.ravel() for named in initial for x in named.values()]
         flat = np.concatenate([self._ops.to_host(self._flat), *arrays])
         every = [{k: x.shape for k, x in p.items()} for p in [*self._parameters, *initial]]
-        self._shapes = shapes
+        self._shapes = [*self._shapes[:-1], *shapes]
         self._flat = self._ops.asarray(flat)
         self._flat_gradient = self._ops.xp.zeros_like(self._flat)
         self._parameters = _views(self._flat, every)
@@ -300,34 +328,48 @@ class Sequential:
             )
         return self._shapes
 
-    def _samples(self, x: Any, y: Any) -> tuple[Array, Array]:
-        """Samples and targets on the device, once they are known to fit the model."""
+    def _samples(self, *pairs: tuple[Any, Any]) -> list[tuple[Array, Array]]:
+        """Samples and targets on the device, once all are known to fit the model, which is then
+        built."""
         if self._objective is None:
             raise ValueError("the model is not compiled")
-        samples = self._inputs(x)
-        count = len(samples)
-        outputs: Shape
-        if self._objective.loss is sparse_cross_entropy:
-            targets, outputs = self._ops.asarray(y), (count,)
-        else:
+        shapes, result = self._shapes, []
+        for x, y in pairs:
+            samples, shapes = self._inputs(x, shapes)
+            if not len(samples):
+                raise ValueError(f"inputs of shape {samples.shape} hold no samples")
             # An autoencoder's targets are its inputs.
-            targets = samples if y is x else self._ops.asarray(y, _DTYPE)
-            outputs = (count, *self.output_shape)
-        if targets.shape != outputs:
-            raise ValueError(f"targets of shape {targets.shape} do not fit outputs of {outputs}")
-        if not count:
-            raise ValueError(f"inputs of shape {samples.shape} hold no samples")
-        return samples, targets
+            targets = self._targets(samples if y is x else y, (len(samples), *shapes[-1]))
+            result.append((samples, targets))
+        if not self._shapes:
+            self.build(shapes[0])
+        return result
 
-    def _inputs(self, x: Any) -> Array:
+    def _targets(self, y: Any, outputs: Shape) -> Array:
+        """Targets on the device, once they are known to fit outputs of a shape."""
+        assert self._objective is not None
+        sparse = self._objective.loss is sparse_cross_entropy
+        targets = self._ops.asarray(y, None if sparse else _DTYPE)
+        wanted = outputs[:-1] if sparse else outputs
+        if sparse and targets.shape == (*wanted, 1):  # as they are in Keras
+            targets = targets[..., 0]
+        if targets.shape != wanted:
+            raise ValueError(f"targets of shape {targets.shape} do not fit outputs of {outputs}")
+        if sparse:
+            check_classes(targets, outputs[-1])
+        return targets
+
+    def _inputs(self, x: Any, shapes: list[Shape]) -> tuple[Array, list[Shape]]:
+        """Samples on the device, and what the layers make of their shape: `shapes`, if those are
+        known, which they have to fit."""
         x = self._ops.asarray(x, _DTYPE)
         if x.ndim == 0:
             raise ValueError("inputs of shape () hold no samples")
-        self.build(x.shape[1:])
-        if x.shape[1:] != self.input_shape:
-            wanted = ", ".join(["n", *map(str, self.input_shape)])
+        shapes = shapes or shapes_through(self.layers, x.shape[1:])
+        if x.shape[1:] != shapes[0]:
+            wanted = ", ".join(["n", *map(str, shapes[0])])
             raise ValueError(f"inputs of shape {x.shape} do not fit a model of ({wanted})")
-        return x
+        return x, shapes
 
     def _train(self, x: Array, y: Array) -> dict[str, float]:
         results, backprop = self._losses(x, y, self._rng)
@@ -357,13 +399,16 @@ class Sequential:
     def _apply(
         self, layers: Sequence[Layer], x: Array, training: np.random.Generator | None
     ) -> tuple[Array, Callable[[Array], None]]:
-        """The layers' outputs; backprop sets the gradients of all parameters."""
+        """The layers' outputs; in training, backprop sets the gradients of all parameters."""
         # No gradient goes further back than to the first layer that has parameters.
         first = next((i for i, p in enumerate(self._parameters) if p), len(layers))
         backprops = []
         for number, (layer, parameters) in enumerate(zip(layers, self._parameters, strict=True)):
-            x, backprop = layer.apply(parameters, x, training=training, of_data=number == first)
-            backprops.append(backprop)
+            applied = layer.apply(parameters, x, training=training, of_data=number == first)
+            x = applied[0]
+            if training is not None:
+                backprops.append(applied[1])
+            del applied  # its backprop holds what it needs of the inputs, which may be large
 
         def backprop_all(d: Array) -> None:
             for number in reversed(range(first, len(layers))):
@@ -392,7 +437,7 @@ class _Mean:
 
 
 def _named(kind: str, known: dict[str, Any], name: str) -> Any:
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
     return known[name]
 

@@ -14,6 +14,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             raise _RefusedError("its tensors are not a group")
         datasets: dict[str, h5py.Dataset] = {}
         _collect(group, "", {_address(file), _address(group)}, datasets)
-        _check_size("its arrays claim", sum(dataset.nbytes for dataset in datasets.values()))
+        _check_size("its arrays claim", sum(x.nbytes for x in datasets.values()), file)
         return header, {name: _read(dataset) for name, dataset in datasets.items()}
 
 
@@ -193,7 +194,23 @@ def read_profiles(path: str | os.PathLike[str], wanted: str | None = None) -> di
         found = [x for x in names if x.startswith(_PROFILE)]
         if len(found) > _MAX_PROFILES:
             raise _RefusedError("it holds too many colour profiles")
-        return {x.removeprefix(_PROFILE): _get_bytes(one, x) for x in found}
+        profiles, size = {}, 0
+        for name in found:
+            data = _get_bytes(one, name)
+            size += len(data)
+            _check_size("its colour profiles claim", size, one)
+            profiles[name.removeprefix(_PROFILE)] = data
+        return profiles
+
+
+def read_profile(
+    path: str | os.PathLike[str], identity: str, wanted: str | None = None
+) -> bytes | None:
+    """The one of `read_profiles` that has this id, None where there is none. Raises as they do."""
+    with _reading(path, DECODER_FORMAT) as file, _one_wanted(file, wanted) as one:
+        name = f"{_PROFILE}{identity}"
+        there = name in one.attrs or one.get(name, getlink=True) is not None
+        return _get_bytes(one, name) if there else None
 
 
 @contextlib.contextmanager
@@ -225,7 +242,9 @@ class _RefusedError(Exception):
 
 
 def _digest(text: bytes, parameters: bytes) -> str:
-    return hashlib.sha256(text + b"\0" + parameters).hexdigest()[:16]
+    digest = hashlib.sha256(text + b"\0")
+    digest.update(parameters)
+    return digest.hexdigest()[:16]
 
 
 def _put_identity(file: h5f.FileID, form: str) -> None:
@@ -301,7 +320,7 @@ def _attribute(file: h5py.File, name: str) -> h5a.AttrID:
     if kind.get_class() == h5t.STRING and kind.is_variable_str():
         raise _RefusedError(f"its {name} is not stored in place")
     count = attribute.get_space().get_simple_extent_npoints()
-    _check_size(f"its {name} claims", count * kind.get_size())
+    _check_size(f"its {name} claims", count * kind.get_size(), file)
     return attribute
 
 
@@ -358,14 +377,21 @@ def _checked(dataset: h5py.Dataset) -> h5py.Dataset:
         raise _RefusedError(f"{name} does not hold plain numbers")
     if dataset.external or dataset.is_virtual:
         raise _RefusedError(f"{name} is stored in another file")
-    _check_size(f"{name} claims", dataset.nbytes)
+    layout = dataset.id.get_create_plist()
+    if layout.get_nfilters():  # nobody knows how much a packed one takes
+        raise _RefusedError(f"{name} is packed")
+    # A piece may be longer than all that it is for.
+    piece = prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    _check_size(f"{name} claims", max(dataset.nbytes, piece), dataset.file)
     return dataset
 
 
-def _check_size(what: str, size: int) -> None:
+def _check_size(what: str, size: int, file: h5py.File) -> None:
     most = limit("MAX_HDF5_BYTES")
     if size > most:
         raise _RefusedError(f"{what} more than {most >> 20} MiB")
+    if size > file.id.get_filesize():
+        raise _RefusedError(f"{what} more than the whole file has")
 
 
 def _read(dataset: h5py.Dataset) -> np.ndarray:

@@ -11,7 +11,7 @@ import os
 from aezip.errors import AezipError
 
 MAX_PIXELS = 178_956_970
-"""Of one image (AEZIP_MAX_PIXELS): what Pillow refuses to open, too."""
+"""Of one image (AEZIP_MAX_PIXELS): above it Pillow warns, and above twice as many it refuses."""
 
 MAX_ROW_BYTES = 1 << 28
 """Of one line of a CSV (AEZIP_MAX_ROW_BYTES)."""

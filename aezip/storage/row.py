@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from aezip.errors import ArchiveError
+from aezip.errors import ArchiveError, LimitError
 from aezip.storage.files import one_line
 from aezip.storage.limits import limit
 from aezip.storage.secrecy import Cipher
@@ -83,16 +83,19 @@ class Head(NamedTuple):
 
 
 def expanded(data: bytes) -> bytes:
-    """What zlib compressed, if it is not longer than metadata may be. Raises ArchiveError."""
+    """What zlib compressed. Raises ArchiveError, and LimitError where it is longer than metadata
+    may be."""
     most = limit("MAX_METADATA_BYTES")
     inflate = zlib.decompressobj()
     try:
         whole = inflate.decompress(data, most)
     except zlib.error:
         raise ArchiveError("its metadata are damaged") from None
-    if not inflate.eof:
-        raise ArchiveError(f"its metadata end too early, or claim more than {most} bytes")
-    return whole
+    if inflate.eof:
+        return whole
+    if len(whole) == most:
+        raise LimitError(f"its metadata claim more than {most} bytes (AEZIP_MAX_METADATA_BYTES)")
+    raise ArchiveError("its metadata end too early")
 
 
 def default_cells(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aezip.errors import ArchiveError
+from aezip.errors import ArchiveError, LimitError
 from aezip.storage.files import one_line, reason, replacing
 from aezip.storage.limits import limit
 from aezip.storage.row import (
@@ -106,8 +106,9 @@ def rewrite_rows(
     What another program made of the file, its separator, encoding or columns, stays. `path` may
     be the file's own.
 
-    Raises ArchiveError as `write_rows` does.
+    Raises ArchiveError as `write_rows` does, LimitError where a row is too long to be read.
     """
+    file.check_lengths(keep)
     cells, checks = _all_cells(rows, file.decoder_id, defaults, file.cipher)
     used = set().union(*cells) if cells else set()
     every = file.checksums()
@@ -248,7 +249,7 @@ class RowFile:
 
         defaults: what blank cells mean, from the header of the archive's decoder.
 
-        Raises ArchiveError: no such row, or the row is damaged.
+        Raises ArchiveError: no such row, or the row is damaged; LimitError: it is too long.
         """
         lines = self._index()
         if not 0 <= index < len(lines):
@@ -257,9 +258,7 @@ class RowFile:
                 count, f"{count} rows, numbered from 0 to {count - 1}"
             )
             raise ArchiveError(f"{self._shown} has {has}; there is no row {index}")
-        most = limit("MAX_ROW_BYTES")
-        if lines[index, 1] > most:
-            raise self._damaged(index, "", f"it is longer than {most >> 20} MiB")
+        self.check_lengths([index])
         line = next(self.lines([index]))
         name, foreign = "", False
         try:
@@ -342,8 +341,18 @@ class RowFile:
             "was put in another's place"
         )
 
+    def check_lengths(self, indices: Iterable[int]) -> None:
+        """Raise LimitError where one of these rows is longer than a row may be."""
+        found, most = self._index(), limit("MAX_ROW_BYTES")
+        for index in indices:
+            if found[index, 1] > most:
+                raise LimitError(
+                    f"{self._shown}: row {index} is longer than {most} bytes (AEZIP_MAX_ROW_BYTES)"
+                )
+
     def lines(self, indices: Iterable[int] | None = None) -> Iterator[bytes]:
-        """The lines of these rows, or of all, as they are in the file, without their LF."""
+        """The lines of these rows, or of all, as they are in the file, without their LF; what is
+        longer than a row may be is cut."""
         found = self._index()
         most = limit("MAX_ROW_BYTES")
         with self._open() as file:

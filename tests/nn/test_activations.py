@@ -93,6 +93,16 @@ def test_no_warning_far_from_zero(name, dtype):
     assert np.isfinite(y).all() and np.isfinite(dx).all()
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "softmax", "tanh"])
+def test_no_warning_at_the_ends_of_float32(name):
+    ends = np.float32(np.finfo(np.float32).max) * np.array([[1, -1, 0], [-1, -1, -1]], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y, backprop = ACTIVATIONS[name](ends)
+        dx = backprop(np.ones_like(y))
+    assert np.isfinite(y).all() and np.isfinite(dx).all()
+
+
 def test_limits_of_sigmoid():
     y, backprop = sigmoid(far())
     np.testing.assert_array_equal(y, [[0, 0.5, 1], [1, 1, 0], [0, 0, 0]])

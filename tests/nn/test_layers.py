@@ -324,10 +324,14 @@ def test_conv2d_transpose_is_the_adjoint_of_conv2d(rows, columns, kernel, stride
     np.testing.assert_allclose(adjoint_backprop(x)[0], forward, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("layer", [dense, conv2d])
+@pytest.mark.parametrize("layer", [dense, conv2d, conv2d_transpose])
 def test_a_layer_of_data_leaves_out_the_gradient_of_the_data(layer):
-    shapes = [(2, 5, 6, 3), (3, 2, 3, 4), (4,)] if layer is conv2d else [(5, 3), (3, 4), (4,)]
-    x, w, b = arrays(*shapes)
+    shapes = {
+        dense: [(5, 3), (3, 4), (4,)],
+        conv2d: [(2, 5, 6, 3), (3, 2, 3, 4), (4,)],
+        conv2d_transpose: [(2, 5, 6, 3), (3, 2, 4, 3), (4,)],
+    }
+    x, w, b = arrays(*shapes[layer])
     y, backprop = layer(x, w, b)
     same, of_data = layer(x, w, b, of_data=True)
     np.testing.assert_array_equal(same, y)

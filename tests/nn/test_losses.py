@@ -123,6 +123,18 @@ def test_cross_entropy_far_from_zero(dtype):
     np.testing.assert_array_equal(even_gradient, [[-0.25, 0.25], [0.25, -0.25]])
 
 
+@pytest.mark.parametrize("loss", [binary_cross_entropy, cross_entropy])
+def test_no_warning_at_the_ends_of_float32(loss):
+    ends = np.float32(np.finfo(np.float32).max) * np.array([[1, -1, 0], [-1, -1, -1]], np.float32)
+    right = np.array([[1, 0, 0], [0, 0, 1]], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value, gradient = loss(ends, right)
+        wrong, wrong_gradient = loss(ends, np.array([[0, 1, 0], [1, 1, 0]], np.float32))
+    assert 0 <= value < wrong < np.inf
+    assert np.isfinite(gradient).all() and np.isfinite(wrong_gradient).all()
+
+
 def test_binary_cross_entropy_keeps_its_small_values():
     # log1p: log(1 + 2e-9) is 0 in float32.
     value, _ = binary_cross_entropy(np.array([20], np.float32), np.array([1], np.float32))
@@ -138,7 +150,14 @@ def test_sparse_cross_entropy_is_that_of_one_hot_targets():
     np.testing.assert_array_equal(gradient, expected_gradient)
 
 
-@pytest.mark.parametrize("classes", [[0, 3], [-1, 0], [0, 0.5]])
+def test_sparse_cross_entropy_of_several_axes():
+    logits = np.random.default_rng(0).normal(size=(2, 4, 3))
+    classes = np.array([[0, 2, 2, 1], [1, 0, 2, 0]], np.uint8)
+    value, _ = sparse_cross_entropy(logits, classes)
+    assert value == pytest.approx(cross_entropy(logits, np.eye(3)[classes])[0])
+
+
+@pytest.mark.parametrize("classes", [[0, 3], [-1, 0], [0, 0.5], [0, np.nan], ["0", "1"]])
 def test_numbers_that_are_no_class_are_refused(classes):
     with pytest.raises(ValueError, match="from 0 to 2"):
         sparse_cross_entropy(np.zeros((2, 3)), np.array(classes))

@@ -84,6 +84,13 @@ def test_gradients_are_central_differences(module, before, after):
         assert relative_error(gradient, expected) < 1e-6
 
 
+@pytest.mark.parametrize("module", [Dense(2), Conv2D(2, 2), Conv2DTranspose(2, 2)])
+def test_data_need_no_gradient(module):
+    parameters, x = build(module, (4, 5, 3))
+    y, backprop = module.apply(parameters, x, of_data=True)
+    assert backprop(y)[0] is None
+
+
 @EACH
 def test_float32_stays_float32(module, before, after):
     parameters, x = build(module, before, np.float32)
@@ -129,6 +136,36 @@ def test_weights_begin_as_large_as_what_an_output_is_made_of_asks(module, inputs
 
 
 @pytest.mark.parametrize(
+    ("module", "fans"),
+    [
+        (Conv2D(48, 3, 2, activation="tanh"), 9 * 16 + 9 * 48),
+        (Conv2DTranspose(48, 3), 9 * 16 + 9 * 48),
+        (Conv2DTranspose(48, 4, 2, "same", "sigmoid"), 4 * 16 + 16 * 48),
+        (Dense(48), 16 + 48),
+    ],
+)
+def test_weights_before_other_activations_ask_for_both_directions(module, fans):
+    shape = (16,) if isinstance(module, Dense) else (16, 16, 16)
+    w = module.initial(shape, np.random.default_rng(0))["w"]
+    assert w.var() == pytest.approx(2 / fans, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("give", "stored"),
+    [
+        (lambda: Dense(np.int64(3), None, input_shape=[np.int32(4)]), Dense(3, input_shape=(4,))),
+        (lambda: Conv2D(np.uint8(2), [3, np.int64(2)], np.int8(1)), Conv2D(2, (3, 2), 1)),
+        (lambda: Conv2DTranspose(2, np.int64(3), [2, 2]), Conv2DTranspose(2, 3, (2, 2))),
+        (lambda: AvgPool2D([2, 1], [np.int64(1), 1]), AvgPool2D((2, 1), (1, 1))),
+        (lambda: Reshape([np.int64(2), 3]), Reshape((2, 3))),
+        (lambda: Dropout(np.float32(0.25)), Dropout(0.25)),
+    ],
+)
+def test_settings_are_stored_as_pythons_own(give, stored):
+    assert repr(give()) == repr(stored)
+
+
+@pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: Dense(0), "units.*0"),
@@ -151,6 +188,14 @@ def test_weights_begin_as_large_as_what_an_output_is_made_of_asks(module, inputs
         (lambda: MaxPool2D(3).output_shape((2, 5, 1)), r"\(2, 5, 1\).*\(3, 3\)"),
         (lambda: Conv2DTranspose(3, 3).output_shape((5,)), r"Conv2DTranspose.*\(5,\)"),
         (lambda: Reshape((2, 5)).output_shape((3, 3)), r"\(3, 3\).*\(2, 5\)"),
+        (lambda: Reshape((2, -1)), r"\(2, -1\)"),
+        (lambda: Dropout("0.5"), "Dropout.*0.5"),
+        (lambda: Conv2D(3, [3, 2.5]), "window.*2.5"),
+        (lambda: Dense(3, input_shape=(0,)), r"\(0,\)"),
+        (lambda: Flatten(input_shape=(4, -3)), r"\(4, -3\)"),
+        (lambda: MaxPool2D(input_shape=(None, 4, 1)), r"\(None, 4, 1\)"),
+        (lambda: Dropout(0.1, input_shape=(True,)), r"\(True,\)"),
+        (lambda: Reshape((12,), input_shape=12), "shape.*12"),
     ],
 )
 def test_settings_and_shapes_that_make_no_sense_are_refused(make, said):

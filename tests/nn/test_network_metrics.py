@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aezip.nn import accuracy, mean_absolute_error
+from aezip.nn import accuracy, binary_accuracy, mean_absolute_error
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3]])
 
@@ -34,6 +34,13 @@ def test_accuracy_names_shapes_that_do_not_fit(shape):
 def test_accuracy_is_of_classes():
     with pytest.raises(ValueError, match=r"\(2, 4, 4, 3\)"):
         accuracy(np.zeros((2, 4, 4, 3)), np.zeros((2, 4, 4, 3)))
+
+
+def test_binary_accuracy_counts_elements():
+    prediction = np.array([[0.9, 0.2, 0.5], [0.1, 0.8, 0.4]], np.float32)
+    assert binary_accuracy(prediction, np.array([[1, 0, 0], [1, 1, 0]])) == pytest.approx(4 / 6)
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(2,\)"):
+        binary_accuracy(prediction, np.zeros(2))
 
 
 def test_mean_absolute_error():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,33 @@ def test_100_steps_are_pytorchs(kind, torchs, settings):
             np.testing.assert_allclose(parameters[name], tensor.numpy(), rtol=1e-11, atol=1e-9)
     for name, before in start().items():
         assert abs(parameters[name] - before).max() > 0.01
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_fresh_one_begins_anew_and_changes_nothing_of_the_old(name):
+    expected, old, fresh = start(), start(), start()
+    reference, used = OPTIMIZERS[name](), OPTIMIZERS[name]()
+    for _ in range(2):
+        reference.update(expected, start(), 0.1)
+        used.update(old, start(), 0.1)
+        copy = used.fresh()
+    for _ in range(3):
+        copy.update(fresh, start(), 0.1)
+    for optimizer, parameters in ((reference, expected), (used, old)):
+        optimizer.update(parameters, start(), 0.1)
+    for key in SHAPES:
+        np.testing.assert_array_equal(fresh[key], expected[key])
+        np.testing.assert_array_equal(old[key], expected[key])
+
+
+def test_gradient_descent_keeps_no_array_without_momentum():
+    large = np.zeros(100_000)
+    tracemalloc.start()
+    optimizer = SGD()
+    optimizer.update({"p": large}, {"p": large}, 0.1)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < large.nbytes / 2
 
 
 def test_one_rate_serves_all():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from aezip import nn
 from aezip.nn import (
     SGD,
+    Adam,
     AvgPool2D,
     Conv2D,
     Conv2DTranspose,
@@ -91,6 +93,99 @@ def test_a_convolutional_autoencoder_learns():
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert history["mae"][-1] < history["mae"][0]
     assert model.predict(x).shape == x.shape
+
+
+# What it reports.
+
+
+def test_history_is_what_the_outputs_were():
+    x, classes = blobs(10)
+    model = Sequential([Dense(3, "softmax", input_shape=(2,))])
+    model.compile("sgd", 0.5, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    right = 0
+    reference = Sequential(model.layers)
+    reference.compile("sgd", 0.5, "sparse_categorical_crossentropy")
+    for start in (0, 4, 8):
+        batch = slice(start, start + 4)
+        right += (reference.predict(x[batch]).argmax(axis=1) == classes[batch]).sum()
+        reference.train_on_batch(x[batch], classes[batch])
+    unseen, answers = blobs(20, 1)
+    history = model.fit(
+        x, classes, 1, 4, validation_data=(unseen, answers), shuffle=False, verbose=False
+    )
+    assert history["accuracy"] == [pytest.approx(right / 10)]
+    assert history["val_accuracy"] == [(model.predict(unseen).argmax(axis=1) == answers).mean()]
+
+
+def test_metrics_are_of_outputs_not_of_what_the_loss_takes():
+    model = Sequential([Dense(1, "sigmoid", input_shape=(1,))])
+    model.set_weights([np.ones((1, 1)), np.zeros(1)])
+    model.compile(loss="binary_crossentropy", metrics=["accuracy", "mae"])
+    x, y = np.array([[0.2], [-1]]), np.array([[1], [0]])  # sigmoid(0.2) is more than a half
+    results = model.evaluate(x, y)
+    assert results["accuracy"] == 1
+    assert results["mae"] == pytest.approx(abs(model.predict(x) - y).mean())
+
+
+def test_the_loss_tells_which_accuracy_is_meant():
+    outputs = np.array([[0.9, 0.8, 0.1], [0.2, 0.4, 0.3]])
+    x, y = np.log(outputs / (1 - outputs)), np.array([[1, 0, 0], [0, 0, 1]])
+    for loss, accuracy in (("binary_crossentropy", 4 / 6), ("mse", 1 / 2)):
+        model = Sequential([Dense(3, "sigmoid", input_shape=(3,))])
+        model.set_weights([np.eye(3), np.zeros(3)])
+        model.compile(loss=loss, metrics=["accuracy"])
+        assert model.evaluate(x, y)["accuracy"] == pytest.approx(accuracy)
+
+
+def test_nothing_is_dropped_but_in_training():
+    x = np.random.default_rng(0).random((50, 12), np.float32)
+    model = Sequential([Dropout(0.5, input_shape=(12,))])
+    model.compile()
+    assert model.evaluate(x, x)["loss"] == 0
+    np.testing.assert_array_equal(model.predict(x), x)
+    history = model.fit(x, x, validation_data=(x, x), verbose=False)
+    assert history["loss"][0] > 0.1 and history["val_loss"] == [0]
+
+
+def test_classes_may_lie_in_a_column_as_in_keras():
+    x, classes = blobs(20)
+    model = Sequential([Dense(3, "softmax")])
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    assert model.evaluate(x, classes[:, None]) == model.evaluate(x, classes)
+
+
+# What it does not do in vain.
+
+
+def test_only_what_is_nearest_to_the_data_is_spared_their_gradient():
+    seen = []
+
+    class Watching(Dense):
+        def apply(self, parameters, x, **options):
+            seen.append(options["of_data"])
+            return super().apply(parameters, x, **options)
+
+    model = Sequential([Flatten(), Watching(3), Dropout(0.1), Watching(3), Watching(3)])
+    model.compile()
+    model.train_on_batch(np.zeros((2, 3)), np.zeros((2, 3)))
+    assert seen == [True, False, False]
+
+
+@pytest.mark.parametrize("use", ["predict", "evaluate"])
+def test_without_training_no_layer_keeps_what_it_needs_for_the_way_back(use):
+    x = np.zeros((8, 32, 32, 8), np.float32)
+
+    def peak(layers):
+        model = Sequential([Conv2D(8, 3, padding="same") for _ in range(layers)])
+        model.build(x.shape[1:])
+        model.compile()
+        tracemalloc.start()
+        model.predict(x) if use == "predict" else model.evaluate(x, x)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(6) < 1.2 * peak(1)
 
 
 # The same as PyTorch.
@@ -223,6 +318,18 @@ def test_numbers_of_any_kind_and_lists_are_samples():
     assert model.predict(x[:0]).shape == (0, 12)
 
 
+@pytest.mark.parametrize("optimizer", ["momentum", Adam()])
+def test_each_model_has_an_optimizer_of_its_own(optimizer):
+    x = np.random.default_rng(0).random((20, 12), np.float32)
+
+    def losses():
+        model = autoencoder()
+        model.compile(optimizer, lr=0.1)
+        return model.fit(x, x, epochs=3, verbose=False)["loss"]
+
+    assert losses() == losses()
+
+
 # What it says of itself.
 
 
@@ -287,6 +394,12 @@ def compiled(**options):
     return model
 
 
+def classifier(**options):
+    model = Sequential([Dense(3, "softmax")])
+    model.compile(loss="sparse_categorical_crossentropy", **options)
+    return model
+
+
 X = np.zeros((5, 12), np.float32)
 
 
@@ -310,6 +423,18 @@ X = np.zeros((5, 12), np.float32)
         (lambda: compiled(optimizer="adm"), "'adm'.*rmsprop"),
         (lambda: compiled(loss="mes"), "'mes'.*mse"),
         (lambda: compiled(metrics=["acc"]), "'acc'.*accuracy"),
+        (lambda: compiled(metrics="mae"), "metrics.*'mae'"),
+        (lambda: compiled(metrics=None), "metrics.*None"),
+        (lambda: compiled(metrics=[["mae"]]), r"\['mae'\].*accuracy"),
+        (lambda: compiled(optimizer=Adam), "Adam.*rmsprop"),
+        (lambda: compiled(optimizer=None), "None.*rmsprop"),
+        (lambda: compiled(loss=["mse"]), r"\['mse'\].*mse"),
+        (lambda: classifier(metrics=["mae"]), "sparse.*'mae'.*accuracy"),
+        (lambda: compiled().fit(X, X, validation_data=(X,)), r"validation_data.*\(x, y\)"),
+        (lambda: compiled().fit(X, X, validation_data=3), r"validation_data.*\(x, y\)"),
+        (lambda: classifier().fit(X, np.zeros((5, 2))), r"\(5, 2\).*\(5, 3\)"),
+        (lambda: classifier().fit(X, np.zeros(4)), r"\(4,\).*\(5, 3\)"),
+        (lambda: classifier().fit(X, list("abcab")), "from 0 to 2"),
         (lambda: compiled(lr=0), "0"),
         (lambda: compiled(lr=float("nan")), "nan"),
         (lambda: compiled(loss="categorical_crossentropy"), "softmax.*sigmoid"),
@@ -318,6 +443,13 @@ X = np.zeros((5, 12), np.float32)
         (lambda: autoencoder().set_weights([]), "6.*0"),
         (lambda: autoencoder().set_weights([X] * 6), r"\(12, 6\).*\(5, 12\)"),
         (lambda: Sequential([Dense(3)]).summary(), "input_shape"),
+        (lambda: Sequential([Dense(3)]).build((0,)), r"\(0,\)"),
+        (lambda: Sequential([Dense(3)]).build(12), "12"),
+        (lambda: autoencoder().build((99,)), r"\(12,\).*\(99,\)"),
+        (lambda: autoencoder().add(Dense(4, input_shape=(99,))), r"\(99,\).*\(12,\)"),
+        (lambda: Sequential([Dense(3), Dense(4, input_shape=(9,))]).predict(X), r"\(9,\).*\(3,\)"),
+        (lambda: Sequential().add(Dense), "Layer.*ABCMeta"),
+        (lambda: Sequential([None]), "Layer.*NoneType"),
         (lambda: Sequential([Dense(3)]).count_params(), "input_shape"),
         (lambda: Sequential([Conv2D(3, 3)]).predict(X), r"Conv2D.*\(12,\)"),
         (lambda: Sequential(device="tpu"), "'tpu'"),
@@ -341,6 +473,81 @@ def test_a_layer_that_was_refused_is_not_there():
     assert len(late.get_weights()) == 6
     with pytest.raises(ValueError):
         Sequential().add(Conv2D(3, 3, input_shape=(4,)))
+
+
+def test_a_layer_that_fails_is_not_there():
+    class Failing(Dense):
+        def initial(self, shape, rng):
+            raise MemoryError
+
+    model = autoencoder()
+    with pytest.raises(MemoryError):
+        model.add(Failing(3))
+    assert len(model.layers) == 3 and model.output_shape == (12,)
+
+
+def test_a_model_may_be_built_twice_for_one_shape():
+    model = autoencoder()
+    before = model.get_weights()
+    model.build([12])
+    for same, weights in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(same, weights)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"x": X, "y": X[:, :2]},
+        {"x": X, "y": X, "validation_data": (X[:, 1:], X)},
+        {"x": X, "y": X, "validation_data": (X, X[:, 1:])},
+        {"x": X[:0], "y": X[:0]},
+    ],
+)
+def test_a_model_is_not_built_for_data_that_were_refused(data):
+    model = Sequential([Dense(12)])
+    model.compile()
+    with pytest.raises(ValueError):
+        model.fit(**data, verbose=False)
+    model.predict(np.zeros((1, 7)))
+
+
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_a_class_that_is_not_there_is_refused_before_anything_is_trained(where):
+    x, classes = blobs(40)
+    wrong = np.where(np.arange(40) == 39, 3, classes)
+    model = Sequential([Dense(3, "softmax", input_shape=(2,))])
+    model.compile(loss="sparse_categorical_crossentropy")
+    before = model.get_weights()[0]
+    seen, other = (wrong, classes) if where == "training" else (classes, wrong)
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        model.fit(x, seen, batch_size=8, validation_data=(x, other), verbose=False)
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+
+
+@pytest.mark.parametrize(
+    "options", [{"loss": "mes"}, {"metrics": ["acc"]}, {"optimizer": "adm"}, {"lr": 0}]
+)
+def test_a_compile_that_was_refused_changes_nothing(options):
+    x = np.random.default_rng(0).random((20, 12), np.float32)
+
+    def trained(**refused):
+        model = autoencoder()
+        model.compile("sgd", lr=0.1, metrics=["mae"])
+        if refused:
+            with pytest.raises(ValueError):
+                model.compile(**{"optimizer": "adam", "loss": "binary_crossentropy", **refused})
+        return model.fit(x, x, epochs=2, verbose=False)
+
+    assert trained(**options) == trained()
+
+
+def test_weights_are_set_all_or_none():
+    model = autoencoder()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"\(12,\).*\(13,\)"):
+        model.set_weights([*(w + 1 for w in before[:-1]), np.zeros(13)])
+    for same, weights in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(same, weights)
 
 
 # Other backends.

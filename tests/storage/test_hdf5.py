@@ -23,6 +23,7 @@ from aezip.storage.hdf5 import (
     read_decoder,
     read_format,
     read_model,
+    read_profile,
     read_profiles,
     write_decoder,
     write_model,
@@ -402,7 +403,7 @@ def test_what_is_written_by_hand_can_be_read(path):
         file.create_dataset("parameters", data=np.frombuffer(b"abc", np.uint8), chunks=(2,))
     assert read_decoder(path) == (HEADER, b"abc", identity)
     with model_by_hand(path) as file:
-        file.create_dataset("tensors/z", data=np.arange(9), compression="gzip", chunks=(4,))
+        file.create_dataset("tensors/z", data=np.arange(9), chunks=(4,))
     np.testing.assert_array_equal(read_model(path)[1]["z"], np.arange(9))
     identity = hashlib.sha256(text + b"\0ab\0").hexdigest()[:16]
     with decoder_by_hand(path, header=np.bytes_(text), content_id=np.bytes_(identity)) as file:
@@ -469,11 +470,45 @@ def test_huge_claims_ask_for_no_memory(path, shape):
     assert refused(read_model, path) == "is damaged: /tensors/a claims more than 1024 MiB"
 
 
-def test_many_large_arrays_together(path):
+def claiming(file, name, kind):
+    """A data set of 1 MB in a few bytes of file."""
+    if kind == "packed":
+        file.create_dataset(name, data=np.zeros(1 << 20, np.uint8), compression="gzip")
+    elif kind == "a chunk beyond it":
+        file.create_dataset(name, (9,), np.uint8, maxshape=(None,), chunks=(1 << 20,))
+    else:
+        file.create_dataset(name, (1 << 20,), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["packed", "a chunk beyond it", "nowhere"])
+def test_no_more_is_read_than_the_file_has(path, kind):
+    said = "is packed" if kind == "packed" else "claims more than the whole file has"
+    with decoder_by_hand(path) as file:
+        claiming(file, "parameters", kind)
+    assert path.stat().st_size < 30_000
+    assert refused(read_decoder, path) == f"is damaged: /parameters {said}"
+    with model_by_hand(path) as file:
+        claiming(file, "tensors/a", kind)
+    assert refused(read_model, path) == f"is damaged: /tensors/a {said}"
+
+
+def test_one_profile_under_many_names(path):
+    write_decoder(path, {"a": 1}, b"xyz", {"0" * 8: b"p" * 70_000})
+    assert read_profile(path, "0" * 8) == b"p" * 70_000 and read_profile(path, "1" * 8) is None
+    with h5py.File(path, "r+") as file:
+        file[f"profile_{1:08}"] = file["profile_" + "0" * 8]
+    assert read_profile(path, "0" * 7 + "1") == b"p" * 70_000
+    said = refused(read_profiles, path)
+    assert said == "is damaged: its colour profiles claim more than the whole file has"
+
+
+def test_many_large_arrays_together(path, monkeypatch):
     with model_by_hand(path) as file:
         for name in "abc":
-            file.create_dataset(f"tensors/{name}", (MAX_HDF5_BYTES // 16,), np.float64, chunks=(8,))
-    assert refused(read_model, path) == "is damaged: its arrays claim more than 1024 MiB"
+            file.create_dataset(f"tensors/{name}", data=np.zeros(1 << 16))
+    assert read_model(path)[1].keys() > {"a", "b", "c"}
+    monkeypatch.setenv("AEZIP_MAX_HDF5_BYTES", str(1 << 20))
+    assert refused(read_model, path) == "is damaged: its arrays claim more than 1 MiB"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aezip.errors import ArchiveError
+from aezip.errors import ArchiveError, LimitError
 from aezip.storage.limits import MAX_ROW_BYTES
 from aezip.storage.rows import (
     CELL_CHARACTERS,
@@ -448,7 +448,7 @@ def test_a_line_too_long_is_not_read(path):
         file.write(b"\n")
     archive = RowFile(path)
     assert len(archive) == 2 and archive.row(0, DEFAULTS) == ROWS[0]
-    with pytest.raises(ArchiveError, match="row 1 is damaged: it is longer than 256 MiB"):
+    with pytest.raises(LimitError, match=r"row 1 is longer than 268435456 bytes \(AEZIP_MAX_ROW"):
         archive.row(1, DEFAULTS)
 
 
