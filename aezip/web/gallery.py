@@ -36,6 +36,7 @@ TILES = 64
 """Small images that are sent in one answer."""
 
 _LOSSLESS = 64 * 64  # pixels up to which a thumbnail is exact
+_PROFILE = 4096  # bytes of a colour profile in a thumbnail
 _MEASURED = 64  # images at most that are decoded and measured in one go
 _MEASURED_PIXELS = 400_000
 
@@ -60,7 +61,8 @@ def thumbnail(image: Image.Image) -> Picture:
     if image.width * image.height <= _LOSSLESS:
         return exact(image)
     buffer = io.BytesIO()
-    if image.mode in ("L", "LA"):  # WebP has no grey, and so no profiles of greys
+    # WebP has no grey, and so no profiles of greys; and a large one would outweigh the picture.
+    if image.mode in ("L", "LA") or len(_profile(image) or b"") > _PROFILE:
         image = display.in_srgb(image)
     image.save(buffer, "WEBP", quality=80, method=2, icc_profile=_profile(image))
     return Picture(buffer.getvalue(), "image/webp")

@@ -40,7 +40,7 @@ import aezip
 from aezip import images
 from aezip.metrics import psnr
 from aezip.web import server
-from aezip.web.gallery import SIDES, TILES, open_gallery
+from aezip.web.gallery import SIDES, TILES, open_gallery, thumbnail
 from aezip.web.page import export
 from aezip.web.server import make_app
 
@@ -134,6 +134,16 @@ def test_all_pictures_have_the_colours_that_are_meant(tmp_path):
     for data in shown:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert image.info["icc_profile"] == foreign_colours()
+
+
+def test_a_thumbnail_is_no_larger_for_its_profile():
+    image = Image.new("RGB", (100, 100), "red")
+    image.info["icc_profile"] = foreign_colours() + bytes(500_000)
+    picture = thumbnail(image)
+    assert len(picture.data) < 5000
+    with Image.open(io.BytesIO(picture.data)) as found:
+        red, green, _ = found.convert("RGB").getpixel((50, 50))
+    assert red < 10 and green > 240
 
 
 def test_what_was_decoded_is_not_decoded_again(monkeypatch):
