@@ -166,21 +166,21 @@ class Archive(Sequence[Image.Image]):
             else:
                 pixels = self.decoder.decode([row.latents], shape, row.quality)[0]
             image = pictures.from_array(pixels)
-            if row.profile:
-                image.info["icc_profile"] = self._profile(row.profile)
+            self._give_profile(image, row)
             if row.exif:
                 image.info["exif"] = pictures.EXIF_START + expanded(row.exif)
         return image
 
     def thumbnail(self, row: Row, side: int) -> Image.Image:
         """The image of a row with its longer side brought down to `side` pixels; it is decoded no
-        further than that takes. Raises as `decode` does."""
+        further than that takes. Its colour profile is in its `info`. Raises as `decode` does."""
         with self._decoding(row) as shape:
             if row.quality == EXACT:
                 pixels = lossless.decode(row.latents, shape)
             else:
                 pixels = self.decoder.preview(row.latents, shape, row.quality, side)
-        image = pictures.from_array(pixels)
+            image = pictures.from_array(pixels)
+            self._give_profile(image, row)
         scale = min(side, max(image.size)) / max(row.width, row.height)
         size = max(1, round(row.width * scale)), max(1, round(row.height * scale))
         return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
@@ -199,6 +199,10 @@ class Archive(Sequence[Image.Image]):
             shown = f"{one_line(self.path)}: {one_line(row.name)}"
             kind = LimitError if isinstance(error, LimitError) else ArchiveError
             raise kind(f"{shown} cannot be decoded: {error}") from error
+
+    def _give_profile(self, image: Image.Image, row: Row) -> None:
+        if row.profile:
+            image.info["icc_profile"] = self._profile(row.profile)
 
     def _profile(self, identity: str) -> bytes:
         """Only the last one is held: each may be large, and there may be many."""

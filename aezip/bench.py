@@ -25,6 +25,7 @@ from aezip.compressing import compress
 from aezip.errors import ArchiveError, ImageError, ModelError
 from aezip.fitting import default_model, load_model
 from aezip.storage.files import one_line, reason, replacing
+from aezip.targets import check_target
 
 OWN = "aezip"
 QUALITIES = {"pyramid": (15, 25, 37, 50, 63, 75, 84, 90), "dense": (30, 40, 50, 60, 70)}
@@ -40,6 +41,9 @@ SAMPLE = 200
 """Images measured, unless told otherwise."""
 
 SAMPLE_PIXELS = 12_000_000
+
+
+_COLUMNS = ("codec", "quality", "bytes", "bits per pixel", "PSNR")
 
 
 class Point(NamedTuple):
@@ -65,10 +69,11 @@ class Bench:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def levels(self) -> list[float]:
-        """PSNRs to compare at: that of aezip by default, and one on either side of it."""
+        """PSNRs to compare at: that of aezip by default, and one on either side of it that there
+        is."""
         own = sorted(x.psnr for x in self.curves[OWN])
         middle = self.default.psnr
-        return [(own[0] + middle) / 2, middle, (middle + own[-1]) / 2]
+        return sorted({(own[0] + middle) / 2, middle, (middle + own[-1]) / 2})
 
     def size_at(self, codec: str, db: float) -> float | None:
         """Bytes of a codec at a PSNR, from its curve; None beyond its ends."""
@@ -109,17 +114,37 @@ class Bench:
         }
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
-        """All points as a CSV. Raises ArchiveError where it cannot be written."""
+        """All points as a CSV. Raises AezipError where it cannot be written."""
+        check_csv(path)
         try:
             with replacing(path, sync=False) as temporary, open(temporary, "w", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(["codec", "quality", "bytes", "bits per pixel", "PSNR"])
+                writer.writerow(_COLUMNS)
                 for name, points in self.curves.items():
                     for quality, size, db in points:
                         bpp = 8 * size / self.pixels
                         writer.writerow([name, quality, round(size), f"{bpp:.4f}", f"{db:.3f}"])
         except OSError as error:
             raise ArchiveError(f"{one_line(path)} cannot be written: {reason(error)}") from error
+
+
+def check_csv(path: str | os.PathLike[str]) -> None:
+    """Raises AezipError where the points cannot be written; better before the work than after it.
+
+    What is there is only replaced if it is such a table: another CSV may be an archive.
+    """
+    check_target(path)
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(1000)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ArchiveError(f"{one_line(path)} cannot be written: {reason(error)}") from error
+    if first.strip() != ",".join(_COLUMNS).encode():
+        raise ArchiveError(
+            f"{one_line(path)} is no table of aezip bench and stays as it is; name another file"
+        )
 
 
 def bench(
@@ -137,8 +162,8 @@ def bench(
     model: by default `models/<folder name>.h5`. most, most_pixels: of larger collections a sample
     is measured, spread evenly over it. keep: a folder for the archives, which are otherwise
     removed. Every byte of aezip counted is that of a file on disk, the decoder's among them, and
-    every PSNR that of an image read from there. progress: called with (codec, steps done, steps in
-    all).
+    every PSNR that of an image read from there. progress: called before each step with (its codec,
+    steps done, steps in all).
 
     Raises ImageError, ModelError or ArchiveError where nothing can be compared.
     """
@@ -159,19 +184,19 @@ def bench(
     total = len(qualities) + sum(len(PEER_QUALITIES[name]) for name in codecs)
     done = 0
 
-    def advance(codec: str) -> None:
+    def begin(codec: str) -> None:
         nonlocal done
-        done += 1
         if progress is not None:
             progress(codec, done, total)
+        done += 1
 
     points = []
     with _sample(Path(folder), names, whole and not failed) as source, _work(keep) as work:
         for quality in qualities:
+            begin(OWN)
             point, missed = _own_point(source, path, work, originals, quality, jobs, factor)
             points.append(point)
             failed += [x for x in missed if x not in failed]
-            advance(OWN)
     result = Bench(
         images=len(found.names) if not whole else len(names),
         pixels=pixels * factor,
@@ -190,13 +215,10 @@ def bench(
         peer = (peers.PEERS | peers.SLOW_PEERS)[name]
         if not all(peers.holds(peer, image) for image in originals):
             result.missing[name] = "it cannot hold these images"
-            for _ in PEER_QUALITIES[name]:
-                advance(name)
+            done += len(PEER_QUALITIES[name])
             continue
-        result.curves[name] = []
-        for point in _peer_points(peer, name, originals, jobs, factor):
-            result.curves[name].append(point)
-            advance(name)
+        start = partial(begin, name)
+        result.curves[name] = list(_peer_points(peer, name, originals, jobs, factor, start))
     return result
 
 
@@ -274,10 +296,16 @@ def _own_point(
 
 
 def _peer_points(
-    peer: peers.Peer, name: str, originals: Sequence[Image.Image], jobs: int, factor: float
+    peer: peers.Peer,
+    name: str,
+    originals: Sequence[Image.Image],
+    jobs: int,
+    factor: float,
+    begin: Callable[[], None],
 ) -> Iterator[Point]:
     with peers.room_for(originals), ThreadPoolExecutor(max(1, jobs)) as pool:
         for quality in PEER_QUALITIES[name]:
+            begin()
             found = list(pool.map(partial(peers.measure, peer, quality=quality), originals))
             size = factor * sum(x[0] for x in found)
             yield Point(quality, size, float(np.mean([x[1] for x in found])))
@@ -287,25 +315,26 @@ def table(result: Bench, levels: Sequence[float], low: float | None = None,
           high: float | None = None) -> str:  # fmt: skip
     """Bytes of each codec at some PSNRs, and what aezip takes more or less than it: there, and on
     average over low to high dB or what the curves reach of that."""
-    lines = [
-        f"{'':10}" + "".join(f"{f'{db:.1f} dB':>22}" for db in levels) + f"{'on average':>14}"
-    ]
+    rows = [["", *(x for db in levels for x in (f"{db:.1f} dB", "")), "on average"]]
+    ranges = [""]
     for name in result.curves:
-        line = f"{name:10}"
+        row = [name]
         for db in levels:
             size, own = result.size_at(name, db), result.size_at(OWN, db)
-            if size is None:
-                line += f"{'-':>14}{'':8}"
-            else:
-                more = f"{100 * (own / size - 1):+.0f} %" if own and name != OWN else ""
-                line += f"{size:14,.0f}{more:>8}"
+            row.append("-" if size is None else f"{size:,.0f}")
+            row.append(f"{100 * (own / size - 1):+.0f} %" if size and own and name != OWN else "")
         average = result.bd_rate(name, low, high) if name != OWN else None
-        if average is not None:
-            line += f"{average[0]:+12.1f} %"
-            if low is not None and (average[1] > low or average[2] < (high or 0)):
-                line += f"  (over {average[1]:.1f} to {average[2]:.1f} dB)"
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+        row.append("" if average is None else f"{average[0]:+.1f} %")
+        ranges.append("")
+        if average and low is not None and (average[1] > low or average[2] < (high or 0)):
+            ranges[-1] = f"  (over {average[1]:.1f} to {average[2]:.1f} dB)"
+        rows.append(row)
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        (row[0].ljust(first) + "".join(f"   {x:>{w}}" for x, w in zip(row[1:], others, strict=True))
+         + more).rstrip()
+        for row, more in zip(rows, ranges, strict=True)
+    )  # fmt: skip
 
 
 def summary(result: Bench) -> Mapping[str, object]:

@@ -50,6 +50,8 @@ class _Commands(click.Group):
         except BrokenPipeError:  # `aezip list | head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except KeyboardInterrupt as error:
+            raise _OneLineError("interrupted") from error
         except MemoryError as error:
             raise _OneLineError("there is not enough memory for this") from error
         except OSError as error:
@@ -340,11 +342,12 @@ def view(csv: Path, row: int | None, name: str | None, save: Path | None) -> Non
             f"{one_line(csv)} has no image named {one_line(key)}; aezip list shows the names"
         ) from None
     image = archive.decode(found)
-    if save is None:
+    if save is not None:
+        if said := images.write(image, save):
+            console.warn([(found.name, said)])
+    elif not console.wants_json():
         display.show(image, found.name)
         return
-    if said := images.write(image, save):
-        console.warn([(found.name, said)])
     size = f"{image.width}x{image.height}"
     console.result(
         f"{one_line(found.name)}: {size} {image.mode} -> {one_line(save)}",
@@ -428,7 +431,7 @@ def info(file: Path, plot: Path | None) -> None:
         autoencoder = archive.decoder
         decoder = os.path.getsize(archive.decoder_path)
         lines = [
-            console.heading(f"archive of {len(archive):,} images"),
+            console.heading(f"archive of {console.counted(len(archive))}"),
             f"  {one_line(file)}: {size:,} bytes",
             f"  {one_line(archive.decoder_path)}: {decoder:,} bytes",
             f"  each image at {archive.promise:.1f} dB or more" if archive.promise
@@ -445,7 +448,8 @@ def info(file: Path, plot: Path | None) -> None:
         autoencoder, header = load_model(file)
         lines = [
             console.heading(
-                f"model fitted to {header['images']:,} images of {header['pixels']:,} pixels"
+                f"model fitted to {console.counted(header['images'])} of "
+                f"{header['pixels']:,} pixels"
             ),
             f"  {one_line(file)}: {size:,} bytes",
             f"  by aezip {one_line(header['aezip'])}, seed {header['seed']}",
@@ -512,7 +516,7 @@ def extract(csv: Path, folder: Path, rows: str | None, force: bool, jobs: int | 
     console.warn(failed)
     written = len(archive) - len(failed)
     console.result(
-        f"{written} images -> {one_line(folder)}",
+        f"{console.counted(written)} -> {one_line(folder)}",
         {"images": written, "folder": folder, "failed": console.failures(failed)},
     )
     sys.exit(1 if failed or missing else 0)
@@ -528,7 +532,7 @@ def _fitted(result: Fitted) -> str:
     minutes, bpp, db = result.history[-1]
     sample = "over qualities 25 to 90" if result.autoencoder.arch == "pyramid" else "on a sample"
     return (
-        f"{result.autoencoder.arch} model of {result.images} images: "
+        f"{result.autoencoder.arch} model of {console.counted(result.images)}: "
         f"{bpp:.3f} bits per pixel at {db:.2f} dB {sample}, after {minutes:.1f} minutes\n"
         f"-> {one_line(result.path)}"
     )
@@ -545,7 +549,7 @@ def _table(report: Report) -> str:
     exact = report.compared == report.images
     lines = [
         console.heading(f"{'':28} {'bytes':>14} {'bits/pixel':>10}"),
-        line(f"{report.images:,} images, as they were", report.original_bytes),
+        line(f"{console.counted(report.images)}, as they were", report.original_bytes),
         console.good(line(f"aezip archive, {quality}", report.archive_bytes)),
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),

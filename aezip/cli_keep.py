@@ -95,13 +95,13 @@ def add(
             raise ArchiveError(interrupted(csv, error)) from None
     console.warn(report.failed)
     lines = [
-        f"added {_images(report.images)}: {report.original_bytes:,} bytes as they were, "
+        f"added {console.counted(report.images)}: {report.original_bytes:,} bytes as they were, "
         f"{report.csv_bytes - before:,} in {one_line(csv)}"
     ]
     if report.images:
         lines += [measured(report), kept(report)]
     if report.there:
-        lines.append(f"{_images(report.there)} there already")
+        lines.append(f"{console.counted(report.there)} there already")
     console.result("\n".join(lines), report_data(report))
     mention_skipped(report.skipped)
     stayed = delete_originals(csv, folder, report, yes) if delete and report.images else False
@@ -166,7 +166,7 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     if found.absent and against is not None:
         for name in found.absent:
             console.error(f"{one_line(against / name)} is not in {one_line(csv)}")
-        lines.append(f"not in {one_line(csv)}: {_images(len(found.absent))} of {one_line(against)}")
+        lines.append(f"not in {one_line(csv)}: {console.counted(len(found.absent))} of {one_line(against)}")
     if found.wrong:
         count = len(found.wrong)
         lines.append("1 thing is wrong" if count == 1 else f"{count:,} things are wrong")
@@ -218,11 +218,15 @@ def interrupted(csv: Path, error: KeyboardInterrupt) -> str:
 def delete_originals(csv: Path, folder: Path, report: Report, yes: bool) -> bool:
     """Delete the originals, once that is confirmed. Whether any of them had to stay."""
     if not yes:
-        what = f"{_images(report.images)} of {report.original_bytes:,} bytes in {one_line(folder)}"
+        size = f"{report.original_bytes:,} bytes in {one_line(folder)}"
+        what = f"{console.counted(report.images)} of {size}"
         click.confirm(f"delete {what}?", abort=True, err=console.wants_json())
-    deleted = aezip.delete_originals(csv, folder, report.psnrs)
+    with console.bar(len(report.psnrs), unit=" images", desc="deleting", leave=False) as bar:
+        deleted = aezip.delete_originals(
+            csv, folder, report.psnrs, progress=lambda done: bar.update(done - bar.n)
+        )
     console.warn(deleted.kept)
-    console.say(f"deleted {_images(deleted.count)}, {deleted.bytes:,} bytes")
+    console.say(f"deleted {console.counted(deleted.count)}, {deleted.bytes:,} bytes")
     return bool(deleted.kept)
 
 
@@ -238,9 +242,9 @@ def kept(report: Report) -> str:
     """What was promised of the images, and what of their files is not in the archive."""
     how = []
     if report.finer:
-        how.append(f"{_images(report.finer)} coded finer")
+        how.append(f"{console.counted(report.finer)} coded finer")
     if report.exact and report.quality != EXACT:
-        how.append(f"{_images(report.exact)} stored exactly")
+        how.append(f"{console.counted(report.exact)} stored exactly")
     promised = f"each at {report.promise:.1f} dB or more" if report.promise else ""
     lines = [": ".join(x for x in (promised, ", ".join(how)) if x)] if promised or how else []
     if report.kept:
@@ -289,7 +293,3 @@ def mention_skipped(skipped: int) -> None:
 
 def _finite(psnrs: Mapping[str, float]) -> dict[str, float | None]:
     return {name: db if math.isfinite(db) else None for name, db in psnrs.items()}
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"

@@ -13,6 +13,7 @@ from aezip import console
 from aezip.errors import ArchiveError
 from aezip.options import processors, row_range
 from aezip.storage.files import one_line
+from aezip.targets import check_outside, check_target
 
 _PATH = click.Path(path_type=Path)
 
@@ -33,6 +34,7 @@ def browse(csv: Path, originals: Path | None, port: int | None) -> None:
 
     Ctrl-C ends it.
     """
+    import threading
     import webbrowser
 
     from aezip.display import has_screen
@@ -41,7 +43,8 @@ def browse(csv: Path, originals: Path | None, port: int | None) -> None:
     def ready(address: str) -> None:
         console.say(f"{one_line(csv)} is at {console.heading(address)} until you press Ctrl-C")
         if has_screen():
-            webbrowser.open(address)
+            # Some browsers keep whoever opens them waiting until they have the page.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     serve(csv, originals, port=port, jobs=processors(), ready=ready)
 
@@ -71,7 +74,7 @@ def export(csv: Path, html: Path, side: int) -> None:
     console.warn(failed)
     count, size = len(aezip.open(csv)) - len(failed), html.stat().st_size
     console.result(
-        f"{count:,} previews -> {one_line(html)}, {size:,} bytes",
+        f"{console.counted(count, 'preview')} -> {one_line(html)}, {size:,} bytes",
         {"images": count, "html": html, "bytes": size, "failed": console.failures(failed)},
     )
     sys.exit(1 if failed else 0)
@@ -96,14 +99,26 @@ def sheet(csv: Path, picture: Path, against: Path | None, rows: str | None) -> N
     """Draw a contact sheet: images, with the bytes and the PSNR of each below it."""
     from aezip.sheet import sheet as draw
 
+    check_target(picture)
+    if against is not None:
+        check_outside(picture, against)
     archive = aezip.open(csv)
     numbers = None if rows is None else range(len(archive))[row_range(rows)]
     if numbers is not None and not len(numbers):
         raise ArchiveError(f"{one_line(csv)} has no rows {rows}")
-    count = draw(archive, picture, rows=numbers, against=against)
+    with console.bar(unit=" images", desc="drawing", leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        count, failed = draw(archive, picture, rows=numbers, against=against, progress=show)
+    console.warn(failed)
     console.result(
-        f"{count} images -> {one_line(picture)}", {"images": count, "picture": picture}
+        f"{console.counted(count)} -> {one_line(picture)}",
+        {"images": count, "picture": picture, "failed": console.failures(failed)},
     )
+    sys.exit(1 if failed else 0)
 
 
 @click.command()
@@ -138,6 +153,8 @@ def bench(
     from aezip import plots
 
     plots.check_plots(plot)
+    check_outside(plot, folder)
+    benches.check_csv(csv)
     began = time.monotonic()
     with console.bar(desc="reading the images", leave=False) as bar:
 
@@ -156,16 +173,17 @@ def bench(
         )
     console.warn(result.failed)
     result.write_csv(csv)
-    plots.rate_distortion(
-        result.bits_per_pixel(), plot, title=f"{one_line(folder.name)}, {result.images:,} images"
-    )
+    count = console.counted(result.images)
+    title = f"{one_line(folder.resolve().name)}, {count}"
+    plots.rate_distortion(result.bits_per_pixel(), plot, title=title)
     whole = result.measured == result.images
     lines = [
-        console.heading(f"bytes of {result.images:,} images at equal mean PSNR, aezip's against "
-                        "each in percent"),
+        console.heading(
+            f"bytes of {count} at equal mean PSNR, aezip's against each in percent"
+        ),
         benches.table(result, result.levels()),
         *(f"{name} is left out: {why}" for name, why in result.missing.items()),
-    ]  # fmt: skip
+    ]
     if not whole:
         lines.append(f"extrapolated from {result.measured} of the images; --images measures more")
     seconds = time.monotonic() - began

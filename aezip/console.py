@@ -97,6 +97,11 @@ def error(text: str) -> None:
     click.echo(f"{who} {text}", err=True, color=_coloured())
 
 
+def counted(count: int, what: str = "image") -> str:
+    """So many of them: 1 image, 2,000 images."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
 def duration(seconds: float) -> str:
     """As one says it: 0.8 s, 42 s, 3:05 min."""
     if seconds < 10:

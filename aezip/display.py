@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -80,7 +81,8 @@ def terminal_text(image: Image.Image, columns: int, rows: int) -> str:
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """RGB, with what is transparent laid on a chequered board."""
+    """In sRGB as screens have it, with what is transparent laid on a chequered board."""
+    image = in_srgb(image)
     if image.mode not in ("LA", "RGBA"):
         return image.convert("RGB")
     y, x = np.mgrid[: image.height, : image.width] // _CHECK
@@ -88,3 +90,21 @@ def opaque(image: Image.Image) -> Image.Image:
     ground = Image.fromarray(board).convert("RGBA")
     ground.alpha_composite(image.convert("RGBA"))
     return ground.convert("RGB")
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """With the colours that its profile means; as it is where it has none, or a damaged one."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image
+    from PIL import ImageCms  # not above: few images have a profile
+
+    try:
+        profiles = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        without = image.convert("L" if image.mode in ("L", "LA") else "RGB")
+        colours = ImageCms.buildTransform(*profiles, without.mode, "RGB").apply(without)
+    except (ImageCms.PyCMSError, OSError, ImportError):  # Pillow can be built without it
+        return image
+    if image.mode in ("LA", "RGBA"):
+        colours.putalpha(image.getchannel("A"))
+    return colours

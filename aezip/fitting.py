@@ -99,7 +99,23 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Autoencoder, dict[str, Any
         raise ModelError(f"{shown} is damaged: it does not describe a model") from error
     if wrong or not all(np.isfinite(x).all() for x in parameters.values()):
         raise ModelError(f"{shown} is damaged: its parameters are not those of its architecture")
+    if not _is_whole(header):
+        raise ModelError(f"{shown} is damaged: it does not say how it was fitted")
     return kind(header["config"], parameters, grids), header
+
+
+def _is_whole(header: dict[str, Any]) -> bool:
+    """Whether what a header says of the training is of the kinds that `_write` writes."""
+    history, told = header["history"], header.get("stages", [])
+    return (
+        all(stages.is_number(header[k]) for k in ("images", "pixels", "progress"))
+        and isinstance(history, list)
+        and len(history) > 0
+        and all(isinstance(x, list) and len(x) == 3 for x in history)
+        and all(stages.is_number(x) for point in history for x in point)
+        and isinstance(told, list)
+        and all(map(stages.is_stage, told))
+    )
 
 
 def fit(

@@ -1,4 +1,5 @@
-"""Deleting the originals of an archive, each one only after its row was compared with it."""
+"""The originals of an archive: where they lie, and deleting them, each one only after its row was
+compared with it."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 from aezip import images as pictures
 from aezip.archive import Archive
 from aezip.coding import lost_colours
-from aezip.errors import AezipError, ArchiveError
+from aezip.errors import AezipError, ArchiveError, ImageError
 from aezip.metrics import psnr
 from aezip.storage.files import one_line, reason
 
@@ -58,6 +61,30 @@ def delete_originals(
     return result
 
 
+def read_original(folder: str | os.PathLike[str], name: str) -> Image.Image:
+    """The image that an archive calls by this name, its colour profile in its `info`.
+
+    Raises ImageError where it cannot be read, or as `original_path` does.
+    """
+    loaded = pictures.load(original_path(folder, name))
+    if loaded.profile:
+        loaded.image.info["icc_profile"] = loaded.profile
+    return loaded.image
+
+
+def original_path(folder: str | os.PathLike[str], name: str) -> Path:
+    """Where the file lies that an archive calls by this name, whether or not it is there.
+
+    Names are those of the archive, which may be a stranger's: raises ImageError for one that leads
+    out of the folder. Links in it are its owner's, and are followed as `compress` does.
+    """
+    root = Path(folder)
+    path = root / name
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        raise ImageError(f"{one_line(name)} lies outside of {one_line(folder)}")
+    return path
+
+
 def _delete(
     archive: Archive, root: Path, psnrs: Mapping[str, float]
 ) -> Iterator[tuple[str, int, str]]:
@@ -94,4 +121,3 @@ def _delete(
             yield name, 0, str(error)
         except OSError as error:
             yield name, 0, reason(error)
-

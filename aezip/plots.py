@@ -14,6 +14,7 @@ from PIL import Image
 from aezip.console import duration
 from aezip.errors import AezipError, ImageError
 from aezip.storage.files import one_line, reason, replacing
+from aezip.targets import check_target
 
 OWN = "#d1495b"
 _OTHERS = ("#2e6f95", "#3a7d44", "#8d6a9f", "#8a8a80")
@@ -24,6 +25,7 @@ def check_plots(path: str | os.PathLike[str]) -> None:
     """Raises AezipError where no plot can be written; better before the work than after it."""
     if not os.fspath(path).lower().endswith(".png"):
         raise ImageError(f"{one_line(path)}: plots are written as .png; name one of these")
+    check_target(path)
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -58,7 +60,7 @@ def rate_distortion(
     axes.set(xlabel="bits per pixel", ylabel="mean PSNR (dB)", title=title)
     axes.set_xlim(0, 1.08 * max(within))
     axes.set_ylim(low - margin, high + margin)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
     _save(figure, path)
 
 
@@ -71,10 +73,10 @@ def training(header: Mapping[str, Any], path: str | os.PathLike[str], *, title: 
     pictures = [_picture(stage["picture"]) for stage in stages]
     figure, axes = _figure(pictures)
     minutes, bpp, db = history.T
-    axes.plot(minutes, bpp, color=OWN, linewidth=2.2, label="bits per pixel")
+    axes.plot(minutes, bpp, color=OWN, linewidth=2.2)
     axes.set(xlabel="minutes", title=title)
     axes.set_ylabel("bits per pixel", color=OWN)
-    axes.set_ylim(0, 1.12 * bpp.max())
+    axes.set_ylim(0, 1.12 * bpp.max() or 1)
     other = axes.twinx()
     other.plot(minutes, db, color=_OTHERS[0], linewidth=2.2)
     other.set_ylabel("PSNR (dB)", color=_OTHERS[0])

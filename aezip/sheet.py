@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from aezip import display, images
 from aezip.archive import Archive
 from aezip.errors import ArchiveError, ImageError
 from aezip.metrics import psnr
+from aezip.originals import read_original
 from aezip.storage.files import one_line
 from aezip.storage.rows import Head
 
@@ -51,21 +53,39 @@ def sheet(
     *,
     rows: Sequence[int] | None = None,
     against: str | os.PathLike[str] | None = None,
-) -> int:
-    """Draw images of an archive as one picture, and return how many.
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[int, list[tuple[str, str]]]:
+    """Draw images of an archive as one picture.
 
-    rows: their numbers. against: the folder of the originals, which then stand above the images,
-    with the PSNR below them. Bytes are those of the rows in the CSV.
+    rows: their numbers; by default some, spread over all, where the next one stands in for one
+    that is damaged. against: the folder of the originals, which then stand above the images, with
+    the PSNR below them. Bytes are those of the rows in the CSV. progress: called with (images
+    done, images in all).
 
-    Raises AezipError for a damaged row, a missing original, or where nothing can be written.
+    Returns how many were drawn, and (row, why not) for each that is damaged. Raises AezipError for
+    a missing original, or where nothing can be drawn or written.
     """
-    numbers = chosen(archive) if rows is None else list(rows)
-    if not numbers:
-        raise ArchiveError(f"{one_line(archive.path)} has no rows to draw")
     heads = archive.heads()
-    entries = [_entry(archive, number, heads[number], against) for number in numbers]
+    if rows is None:
+        places = [*chosen(archive), len(heads)]
+        candidates = [range(*ends) for ends in pairwise(places)]
+    else:
+        candidates = [range(number, number + 1) for number in rows]
+    entries: list[_Entry] = []
+    failed: list[tuple[str, str]] = []
+    for done, numbers in enumerate(candidates, 1):
+        for number in numbers:
+            try:
+                entries.append(_entry(archive, number, heads[number], against))
+                break
+            except ArchiveError as error:
+                failed.append((f"row {number}", str(error)))
+        if progress is not None:
+            progress(done, len(candidates))
+    if not entries:
+        raise ArchiveError(failed[0][1] if failed else f"{one_line(archive.path)} has no rows")
     images.write(_draw(entries), path)
-    return len(entries)
+    return len(entries), failed
 
 
 def _entry(
@@ -81,7 +101,7 @@ def _entry(
     decoded = archive.decode(row)
     if against is None:
         return _Entry(decoded, None, [size])
-    original = images.read(Path(against) / row.name)
+    original = read_original(against, row.name)
     if original.size != decoded.size or original.mode != decoded.mode:
         raise ImageError(f"{one_line(Path(against) / row.name)} is not the image of row {number}")
     db = psnr(images.to_array(original), images.to_array(decoded))

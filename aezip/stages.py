@@ -54,6 +54,20 @@ def take(autoencoder: Autoencoder, shown: Sequence[Pixels], minutes: float) -> d
     }
 
 
+def is_stage(value: object) -> bool:
+    """Whether something read from a file has what `take` gives."""
+    return (
+        isinstance(value, dict)
+        and all(is_number(value.get(k)) for k in ("minutes", "bits_per_pixel", "psnr"))
+        and isinstance(value.get("picture"), str)
+    )
+
+
+def is_number(value: object) -> bool:
+    """Whether something read from JSON is a number that a plot has room for."""
+    return isinstance(value, int | float) and -1e15 < value < 1e15
+
+
 def thinned(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """At most a few, the first and the last among them."""
     if len(stages) <= _MOST:

@@ -14,6 +14,7 @@ from aezip import workers
 from aezip.archive import Archive
 from aezip.errors import AezipError, ArchiveError, ImageError
 from aezip.metrics import psnr
+from aezip.originals import original_path
 from aezip.storage.files import one_line
 from aezip.storage.row import EXACT
 
@@ -131,13 +132,14 @@ class _Checker:
             return row.name, str(error), None
         if self.folder is None:
             return row.name, "", None
-        path = self.folder / row.name
         try:
+            path = original_path(self.folder, row.name)
             if not path.exists():
                 return row.name, "", None
             original = pictures.to_array(pictures.read(path))
         except (AezipError, OSError, ValueError) as error:
-            return row.name, f"{one_line(path)} cannot be compared: {one_line(error)}", None
+            shown = one_line(self.folder / row.name)
+            return row.name, f"{shown} cannot be compared: {one_line(error)}", None
         decoded = pictures.to_array(image)
         if original.shape != decoded.shape:
             return row.name, f"{one_line(path)} has another size or kind than its row", None

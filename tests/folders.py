@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import Image, ImageCms
 from samples import DATA
 
 import aezip
 from aezip.cli import main
+from aezip.storage.hdf5 import read_decoder
+from aezip.storage.rows import Row, write_rows
 
 DIGITS = DATA / "digits"
 STEPS = 20
@@ -98,6 +100,36 @@ def photos() -> Path:
 
 
 @cache
+def foreign_colours() -> bytes:
+    """An ICC profile in which red is green and green is red, else sRGB."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for a, b in ((b"rXYZ", b"-XYZ"), (b"gXYZ", b"rXYZ"), (b"-XYZ", b"gXYZ")):
+        assert profile.count(a) == 1
+        profile = profile.replace(a, b)
+    return profile
+
+
+@cache
+def foreign_photos() -> Path:
+    """The three photographs, as PNG files whose colours are meant in `foreign_colours`."""
+    folder = place("foreign") / "photos"
+    for name in _CROPS:
+        path = (folder / name).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(photos() / name) as image:
+            image.convert("RGB").save(path, icc_profile=foreign_colours())
+    return folder
+
+
+@cache
+def foreign_archive() -> Path:
+    """Of these, exact."""
+    path = place("packed") / "out.csv"
+    aezip.compress(foreign_photos(), path, quick_model(), lossless=True, compare=False)
+    return path
+
+
+@cache
 def quick_model() -> Path:
     """For photographs, not trained at all: what it codes is right, if not small."""
     path = place("fitted") / "quick.h5"
@@ -140,6 +172,15 @@ def digit_archive() -> Path:
     # No promise: so short a training serves most of them badly.
     aezip.compress(DIGITS, path, digit_model(), min_psnr=0, compare=False)
     return path
+
+
+def renamed_digit(csv: Path, name: str) -> None:
+    """Write an archive of one digit that has this name."""
+    archive = aezip.open(digit_archive())
+    header, _, identity = read_decoder(archive.decoder_path)
+    row = Row(**{**vars(archive.row(0)), "name": name})
+    write_rows(csv, [row], identity, header["defaults"])
+    shutil.copy(archive.decoder_path, csv.with_suffix(".h5"))
 
 
 def copied(archive: Path, folder: Path) -> Path:

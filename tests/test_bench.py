@@ -3,16 +3,27 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import sys
 
 import numpy as np
 import pytest
-from folders import DIGITS, digit_model, invoke, photo_model, photos, refused
+from folders import (
+    DIGITS,
+    copied,
+    digit_archive,
+    digit_model,
+    files,
+    invoke,
+    photo_model,
+    photos,
+    refused,
+)
 from PIL import Image
 
 import aezip
-from aezip import bench, images, metrics, peers
+from aezip import bench, images, metrics, peers, plots
 
 pytest.importorskip("matplotlib", reason="needs the extra aezip[plot]")
 QUALITIES = {"pyramid": (30, 60), "dense": (40, 50)}
@@ -82,6 +93,42 @@ def test_what_curves_say_at_one_psnr():
     assert lines[2].split() == ["WebP", "212", "-33", "%", "300", "-33", "%", "424", "-33", "%",
                                 "-33.3", "%"]  # fmt: skip
     assert lines[3].split() == ["AVIF", "-", "-", "-"]
+    assert len({line.rindex("%") for line in lines if "%" in line}) == 1  # in columns
+    for quality in (0, 2):  # the coarsest or the finest
+        result.default = curves["aezip"][quality]
+        assert len(set(result.levels())) == len(result.levels()) == 2
+        assert result.default.psnr in result.levels()
+
+
+def test_columns_stay_apart_whatever_is_in_them():
+    point = bench.Point
+    curves = {
+        "aezip": [point(1, 3e12, 30.0), point(2, 5e12, 34.0), point(3, 6e12, 38.0)],
+        "A codec of a long name": [point(1, 10, 30.0), point(2, 300, 34.0), point(3, 600, 38.0)],
+    }
+    result = bench.Bench(3, 1000, 3, curves["aezip"][1], curves)
+    title, own, other = bench.table(result, result.levels()).splitlines()
+    assert len(re.split(r" {2,}", title.strip())) == 4
+    assert len(re.split(r" {2,}", own)) == 4 and len(re.split(r" {2,}", other)) == 8
+
+
+def test_progress_names_what_is_being_done(quick, monkeypatch):
+    said, working = [], []
+    own, measure = bench._own_point, peers.measure
+    monkeypatch.setattr(
+        bench, "_own_point", lambda *x: [working.append((said[-1][0], "aezip")), own(*x)][1]
+    )
+
+    def measured(peer, image, quality):
+        working.append((said[-1][0], next(k for k, v in known.items() if v is peer)))
+        return measure(peer, image, quality)
+
+    known = peers.PEERS | peers.SLOW_PEERS
+    monkeypatch.setattr(peers, "measure", measured)
+    result = bench.bench(photos(), photo_model(), progress=lambda *step: said.append(step))
+    assert all(a == b for a, b in working) and {b for _, b in working} == set(result.curves)
+    total = sum(map(len, result.curves.values()))
+    assert [x[1:] for x in said] == [(i, total) for i in range(total)]
 
 
 def test_the_command(tmp_path, quick):
@@ -102,7 +149,9 @@ def test_the_command(tmp_path, quick):
         assert float(row["PSNR"]) == pytest.approx(point.psnr, abs=1e-3)
     with Image.open(tmp_path / "bench.png") as image:
         assert image.format == "PNG" and image.width > 600
-        assert len(image.convert("RGB").getcolors(1 << 24)) > 50
+        shown = {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+    drawn = (plots.OWN, *plots._OTHERS)[: len(result.curves)]
+    assert shown >= {tuple(bytes.fromhex(colour[1:])) for colour in drawn}
 
 
 def test_the_command_for_scripts(tmp_path, quick):
@@ -119,9 +168,55 @@ def test_what_cannot_be_compared(tmp_path, quick, monkeypatch):
     refused(invoke("bench", "none", cwd=tmp_path), "none: there is no such folder")
     refused(invoke("bench", photos(), "--model", photo_model(), "--plot", "x.jpg", cwd=tmp_path),
             "x.jpg: plots are written as .png")  # fmt: skip
+    said = refused(invoke("bench", photos(), "--model", photo_model(), "--csv", "none/x.csv",
+                          cwd=tmp_path), "none/x.csv cannot be written")  # fmt: skip
+    assert "no such file or directory" in said
     assert invoke("bench", photos(), "--images", 0, cwd=tmp_path).exit_code == 2
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     refused(invoke("bench", photos(), cwd=tmp_path), "pip install 'aezip[plot]'")
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("it began to measure")
+
+    monkeypatch.setattr(bench, "bench", fail)
+
+
+def test_a_csv_is_only_replaced_by_another_of_its_kind(tmp_path, no_work):
+    csv = copied(digit_archive(), tmp_path)
+    before = files(tmp_path)
+    for name in ("out.csv", "none/x.csv", "link.csv"):
+        if name == "link.csv":
+            (tmp_path / name).symlink_to(csv)
+            before = files(tmp_path)
+        refused(invoke("bench", DIGITS, "--csv", name, cwd=tmp_path), name)
+    assert files(tmp_path) == before
+    result = bench.Bench(1, 1, 1, bench.Point(1, 1, 1), {"aezip": [bench.Point(1, 1, 1)]})
+    for _ in range(2):  # its own, it may
+        result.write_csv(tmp_path / "bench.csv")
+    with pytest.raises(aezip.ArchiveError, match="is no table of aezip bench"):
+        result.write_csv(csv)
+
+
+def test_a_plot_never_lies_among_the_images(tmp_path, no_work):
+    folder = shutil.copytree(photos(), tmp_path / "photos")
+    (tmp_path / "link").symlink_to(folder)
+    before = files(folder)
+    for given, plot in (("photos", "photos/lake.png"), ("photos", "link/animals/dogs.png"),
+                        ("link", "photos/new.png"), (".", "bench.png")):  # fmt: skip
+        refused(invoke("bench", given, "--plot", plot, cwd=tmp_path), plot, "among the images")
+    assert files(folder) == before
+
+
+def test_a_folder_without_a_name_gives_the_plot_its_title(tmp_path, quick, monkeypatch):
+    folder = shutil.copytree(photos(), tmp_path / "photos")
+    titles = []
+    monkeypatch.setattr(plots, "rate_distortion", lambda *_, title: titles.append(title))
+    arguments = ("--model", photo_model(), "--csv", "../x.csv", "--plot", "../x.png")
+    assert invoke("bench", ".", *arguments, cwd=folder).exit_code == 0
+    assert titles == ["photos, 3 images"]
 
 
 def test_a_broken_image_is_named_and_left_out(tmp_path, quick):

@@ -243,7 +243,7 @@ def test_info_of_nonsense(here):
 def test_extract_some_rows(here, rows, numbers):
     result = invoke("extract", "out.csv", "x", "--rows", rows, cwd=here)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{len(numbers)} images -> x\n"
+    assert result.stdout == f"{len(numbers)} image{'s' if len(numbers) > 1 else ''} -> x\n"
     assert sorted(os.listdir(here / "x")) == [f"{number:04}.png" for number in numbers]
 
 

@@ -141,6 +141,12 @@ def test_long_work_shows_the_time_left(here):
     seen = on_a_terminal(*compressing, cwd=here)
     assert re.search(r"40/40 \[\d\d:\d\d<", seen)
     assert "measured in" in seen
+    deleting = ["--delete-originals", "--yes", "--min-psnr", 0, "--jobs", 1]
+    shutil.copytree(DIGITS, here / "digits")
+    seen = on_a_terminal("compress", "digits", "e.csv", "--model", digit_model(), *deleting,
+                         cwd=here)  # fmt: skip
+    assert re.search(r"deleting: .*/40 \[", seen) and "deleted 40 images" in seen
+    assert "drawing: " in on_a_terminal("sheet", "out.csv", "s.png", cwd=here)
     quiet = on_a_terminal("extract", "out.csv", "x", "--quiet", cwd=here)
     assert quiet == ""
 
@@ -171,6 +177,33 @@ def test_shells_complete_commands(tmp_path, shell):
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert "browse" in done.stdout and "fit" not in done.stdout
+
+
+def test_a_picture_or_json_but_not_both(here):
+    shown = invoke("view", "out.csv", "--row", 3, "--json", cwd=here).stdout
+    found = json.loads(shown)
+    assert (found["name"], found["width"], found["saved"]) == ("0003.png", 28, None)
+    assert "\x1b[38;2;" in invoke("view", "out.csv", "--row", 3, cwd=here).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [(["export", "out.csv", "x.html"], "aezip.web.page.export"),
+     (["sheet", "out.csv", "x.png"], "aezip.sheet.sheet"),
+     (["bench", DIGITS], "aezip.bench.bench")],
+)  # fmt: skip
+def test_ctrl_c_is_one_line(here, monkeypatch, command, where):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    pytest.importorskip("matplotlib", reason="needs the extra aezip[plot]")
+    monkeypatch.setattr(where, interrupt)
+    done = invoke(*command, cwd=here)
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "aezip: interrupted\n")
+
+
+def test_counts():
+    assert [console.counted(x) for x in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
 
 
 def test_durations():

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from folders import foreign_colours
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageShow
@@ -121,6 +122,16 @@ def test_what_is_transparent_lets_a_chequered_board_through(mode):
     colour = np.asarray(noise(*size, mode.rstrip("A")).convert("RGB"))
     assert np.array_equal(solid, colour)
     assert np.abs(half - (colour * (128 / 255) + clear * (127 / 255))).max() <= 1
+
+
+def test_colours_are_those_that_the_profile_means():
+    image = Image.new("RGBA", (2, 2), (200, 30, 10, 255))
+    image.info["icc_profile"] = foreign_colours()
+    assert np.abs(drawn(terminal_text(image, 2, 1)) - [30, 200, 10.0]).max() <= 2
+    for mode, profile in (("RGB", b"damaged"), ("L", foreign_colours())):
+        image = noise(3, 2, mode)
+        image.info["icc_profile"] = profile
+        assert np.array_equal(drawn(terminal_text(image, 3, 1)), np.asarray(image.convert("RGB")))
 
 
 def test_the_board_is_no_larger_for_a_small_image():

@@ -210,7 +210,7 @@ def test_many_small_images_of_one_size_get_dense(thousand):
 
 def test_auto_is_what_the_command_does(thousand, tmp_path):
     result = invoke("fit", thousand, "--steps", 1, "--model", "m.h5", cwd=tmp_path)
-    assert result.stdout.startswith("dense model of 1000 images"), result.output
+    assert result.stdout.startswith("dense model of 1,000 images"), result.output
 
 
 # --- what can go wrong --------------------------------------------------------------------------

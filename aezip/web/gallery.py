@@ -8,21 +8,23 @@ import io
 import math
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from aezip import images, workers
+from aezip import display, images, workers
 from aezip.archive import Archive
 from aezip.errors import AezipError, ArchiveError, ImageError
 from aezip.metrics import psnr
-from aezip.storage.files import one_line, reason
+from aezip.originals import original_path, read_original
+from aezip.storage.files import one_line
 
 SIDES = (128, 256, 512)
 """Longer sides of thumbnails in pixels: a page asks for the smallest that does."""
@@ -34,6 +36,7 @@ TILES = 64
 """Small images that are sent in one answer."""
 
 _LOSSLESS = 64 * 64  # pixels up to which a thumbnail is exact
+_PROFILE = 4096  # bytes of a colour profile in a thumbnail
 _MEASURED = 64  # images at most that are decoded and measured in one go
 _MEASURED_PIXELS = 400_000
 
@@ -53,19 +56,28 @@ class Picture(NamedTuple):
 
 
 def thumbnail(image: Image.Image) -> Picture:
-    """A picture to look at small: exact where it has few pixels, else as WebP."""
+    """A picture to look at small: exact where it has few pixels, else as WebP. As in `exact`, the
+    colour profile of the image's `info` goes into it."""
     if image.width * image.height <= _LOSSLESS:
         return exact(image)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80, method=2)
+    # WebP has no grey, and so no profiles of greys; and a large one would outweigh the picture.
+    if image.mode in ("L", "LA") or len(_profile(image) or b"") > _PROFILE:
+        image = display.in_srgb(image)
+    image.save(buffer, "WEBP", quality=80, method=2, icc_profile=_profile(image))
     return Picture(buffer.getvalue(), "image/webp")
 
 
 def exact(image: Image.Image) -> Picture:
-    """A picture that shows every pixel as it is."""
+    """A picture that shows every pixel as it is, and its colours as its profile has them."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)  # it only travels from one process to another
+    # Hardly compressed: it only travels from one process to another.
+    image.save(buffer, "PNG", compress_level=1, icc_profile=_profile(image))
     return Picture(buffer.getvalue(), "image/png")
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    return image.info.get("icc_profile")
 
 
 def describe(archive: Archive, originals: bool) -> dict[str, Any]:
@@ -88,7 +100,7 @@ def describe(archive: Archive, originals: bool) -> dict[str, Any]:
         "architecture": archive.decoder.arch,
         "originals": originals,
         "sides": SIDES,
-        "version": f"{state.st_mtime_ns:x}",
+        "version": f"{state.st_mtime_ns:x}-{zlib.crc32(os.fsencode(archive.path.resolve())):x}",
         "rows": rows,
     }
 
@@ -131,7 +143,7 @@ class Gallery:
 
     def details(self, row: int) -> dict[str, Any]:
         """PSNR in dB ("exact" where nothing differs) and bytes of the original, or why there are
-        none. Raises ArchiveError for a damaged row."""
+        none; nothing without originals."""
         if self.originals is None:
             return {}
         value = self.psnr(row)
@@ -210,24 +222,6 @@ def open_gallery(
             del first
 
 
-def original_path(folder: Path, name: str) -> Path:
-    """Where the original of that name is. Raises ImageError where the name leads out of the
-    folder, or where there is no such file."""
-    inside = PurePosixPath(name)
-    path = folder / inside
-    try:
-        real = path.resolve()
-        if ".." in inside.parts or not real.is_relative_to(folder.resolve()):
-            raise ImageError(f"{one_line(name)} lies outside of {one_line(folder)}")
-        if not real.is_file():
-            raise ImageError(f"{one_line(folder)} has no {one_line(name)}")
-    except OSError as error:
-        raise ImageError(f"{one_line(name)} cannot be read: {reason(error)}") from error
-    except ValueError:  # a zero byte, or what else no path can hold
-        raise ImageError(f"{one_line(folder)} can have no {one_line(name)}") from None
-    return path
-
-
 def _shown(db: float) -> float | str:
     return "exact" if math.isinf(db) else round(db, 3)
 
@@ -272,7 +266,8 @@ class _Worker:
                 original = images.to_array(self._original(row.name))
                 decoded = images.to_array(self.archive.decode(row))
                 if original.shape != decoded.shape:
-                    raise ImageError(f"{one_line(row.name)} is now an image of another size")
+                    shown = one_line(row.name)
+                    raise ImageError(f"{shown} is now an image of another size or mode")
                 found.append(psnr(original, decoded))
             except AezipError as error:
                 found.append(str(error))
@@ -281,7 +276,7 @@ class _Worker:
     def _original(self, name: str) -> Image.Image:
         if self.originals is None:
             raise ImageError("no folder of originals was given")
-        return images.read(original_path(self.originals, name))
+        return read_original(self.originals, name)
 
 
 def _worker(csv: Path, originals: Path | None) -> Callable[[Task], Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from aezip.archive import Archive
 from aezip.errors import ArchiveError
 from aezip.storage.files import one_line, reason, replacing
+from aezip.targets import check_target
 from aezip.web.gallery import describe, thumbnail
 
 _STYLE = '<link rel="stylesheet" href="gallery.css">'
@@ -37,6 +38,9 @@ def export(
     Returns (row, why not) for each row that has none, as it is damaged. progress: called with
     (rows done, rows in all). Raises AezipError where nothing could be written.
     """
+    if not os.fspath(html).lower().endswith((".html", ".htm")):
+        raise ArchiveError(f"{one_line(html)}: galleries are written as .html; name one of these")
+    check_target(html)
     archive = Archive(csv)
     description = describe(archive, originals=False)
     failed: list[tuple[str, str]] = []

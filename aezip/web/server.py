@@ -6,6 +6,7 @@ requests, so only those are answered that name it as their host and come from it
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aezip.errors import AezipError, ImageError
+from aezip.storage.files import reason
 from aezip.web.gallery import SIDES, TILES, Gallery, Picture, describe, open_gallery
 from aezip.web.page import static
 
@@ -72,17 +74,20 @@ def serve(
 
 
 def _listening(port: int | None) -> socket.socket:
+    why = ""
     for number in (PORT, 0) if port is None else (port,):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             if os.name == "posix":  # elsewhere it would let two servers have one port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((HOST, number))
-        except OSError:
+        except OSError as error:
             listener.close()
+            taken = error.errno == errno.EADDRINUSE
+            why = "another program has it" if taken else reason(error)
         else:
             return listener
-    raise AezipError(f"port {port} cannot be had: another program has it; choose another --port")
+    raise AezipError(f"port {port or PORT} cannot be had: {why}; choose another --port")
 
 
 def make_app(gallery: Gallery, port: int) -> Any:
@@ -104,8 +109,10 @@ def make_app(gallery: Gallery, port: int) -> Any:
     def check() -> None:
         # A name that someone else's server resolves to this machine is not ours.
         if request.host not in hosts:
-            abort(403, "this gallery answers to 127.0.0.1 and localhost alone")
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            abort(403, f"this gallery answers to {HOST}:{port} and localhost:{port} alone")
+        # A link elsewhere may lead to the page, which says nothing by itself.
+        led = request.path == "/" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        if not led and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             abort(403, "this gallery answers its own page alone")
         if request.method not in ("GET", "HEAD"):
             abort(405)
@@ -172,7 +179,13 @@ def make_app(gallery: Gallery, port: int) -> Any:
 
     @app.get("/<version>/original/<int:row>")
     def original(version: str, row: int) -> Response:
-        return send(gallery.original(known(row)))
+        picture = gallery.original(known(row))
+        # Not to be kept unasked: the file may be another by now, or of another folder.
+        response = Response(picture.data, mimetype=picture.mime)
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.add_etag()
+        response.make_conditional(request)
+        return response
 
     @app.get("/<version>/details/<int:row>")
     def details(version: str, row: int) -> Response:

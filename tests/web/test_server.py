@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
+import os
+import re
 import shutil
 import socket
+import threading
 import time
+import typing
 import urllib.error
 import urllib.request
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from folders import DIGITS, digit_archive, invoke, photo_archive, photos, refused
+from folders import (
+    DIGITS,
+    copied,
+    digit_archive,
+    files,
+    foreign_archive,
+    foreign_colours,
+    foreign_photos,
+    invoke,
+    photo_archive,
+    photos,
+    refused,
+    renamed_digit,
+)
 from galleries import browsing, many
 from PIL import Image
 
 import aezip
 from aezip import images
 from aezip.metrics import psnr
-from aezip.storage.hdf5 import read_decoder
-from aezip.storage.rows import Row, write_rows
-from aezip.web.gallery import SIDES, TILES, open_gallery, original_path
+from aezip.web import server
+from aezip.web.gallery import SIDES, TILES, open_gallery, thumbnail
+from aezip.web.page import export
 from aezip.web.server import make_app
 
 pytest.importorskip("flask", reason="needs the extra aezip[web]")
@@ -99,6 +118,64 @@ def test_thumbnails_look_like_the_image(client, side):
         assert psnr(small, expected) > 24
 
 
+def test_all_pictures_have_the_colours_that_are_meant(tmp_path):
+    with open_gallery(foreign_archive(), foreign_photos(), 1) as opened:
+        client = make_app(opened, PORT).test_client()
+        for path in ("image/0", "original/0", "thumbnail/0/128", "thumbnail/1/128"):
+            response = client.get(f"/x/{path}", headers=HOST)
+            with Image.open(io.BytesIO(response.data)) as image:
+                assert image.info["icc_profile"] == foreign_colours(), path
+        (tile,) = client.get("/x/tiles/1", headers=HOST).get_json()
+        with Image.open(io.BytesIO(base64.b64decode(tile.split(",")[1]))) as image:
+            assert image.info["icc_profile"] == foreign_colours()
+    export(foreign_archive(), tmp_path / "x.html", side=16)
+    shown = re.findall(r"data:image/\w+;base64,([^\"]+)\"", (tmp_path / "x.html").read_text())
+    assert len(shown) == 3
+    for data in shown:
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert image.info["icc_profile"] == foreign_colours()
+
+
+def test_a_thumbnail_is_no_larger_for_its_profile():
+    image = Image.new("RGB", (100, 100), "red")
+    image.info["icc_profile"] = foreign_colours() + bytes(500_000)
+    picture = thumbnail(image)
+    assert len(picture.data) < 5000
+    with Image.open(io.BytesIO(picture.data)) as found:
+        red, green, _ = found.convert("RGB").getpixel((50, 50))
+    assert red < 10 and green > 240
+
+
+def test_what_was_decoded_is_not_decoded_again(monkeypatch):
+    with open_gallery(photo_archive(), photos(), 1) as opened:
+        client, decoded, run = make_app(opened, PORT).test_client(), [], opened._run
+        monkeypatch.setattr(opened, "_run", lambda tasks: [decoded.extend(tasks), run(tasks)][1])
+        paths = ("thumbnail/0/128", "thumbnail/0/256", "tiles/0,1", "image/0", "original/0",
+                 "details/0")  # fmt: skip
+        for path in paths * 3:
+            assert client.get(f"/x/{path}", headers=HOST).status_code == 200
+        assert len(decoded) == len(paths)
+        for row in [*range(3), 0]:
+            client.get(f"/x/image/{row}", headers=HOST)
+        assert len(decoded) == len(paths) + 2
+
+
+def test_only_what_cannot_change_is_kept(client, tmp_path):
+    for path in ("/x/image/0", "/x/thumbnail/0/128", "/x/tiles/0"):
+        assert "immutable" in client.get(path, headers=HOST).headers["Cache-Control"]
+    first = client.get("/x/original/0", headers=HOST)
+    assert "no-cache" in first.headers["Cache-Control"]
+    again = client.get("/x/original/0", headers={**HOST, "If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    # The same archive elsewhere is another.
+    version = client.get("/archive.json", headers=HOST).get_json()["version"]
+    other = copied(photo_archive(), tmp_path)
+    os.utime(other, ns=(0, photo_archive().stat().st_mtime_ns))
+    with open_gallery(other, None, 1) as opened:
+        client = make_app(opened, PORT).test_client()
+        assert client.get("/archive.json", headers=HOST).get_json()["version"] != version
+
+
 def test_tiles_are_the_decoded_pixels(tmp_path):
     with open_gallery(digit_archive(), None, 1) as opened:
         client = make_app(opened, PORT).test_client()
@@ -143,7 +220,8 @@ def test_a_missing_or_changed_original_is_said_and_harms_nothing(tmp_path):
     with open_gallery(photo_archive(), folder, 1) as opened:
         client = make_app(opened, PORT).test_client()
         names = aezip.open(photo_archive()).names
-        for name, says in (("drum.jpg", "has no drum.jpg"), ("lake.png", "of another size")):
+        for name, says in (("drum.jpg", "drum.jpg cannot be read: no such file"),
+                           ("lake.png", "of another size or mode")):
             number = names.index(name)
             details = client.get(f"/x/details/{number}", headers=HOST).get_json()
             assert says in details["missing"] and "psnr" not in details
@@ -184,6 +262,11 @@ def test_other_hosts_are_refused(client, host, path):
     assert client.get(path, headers={"Host": host}).status_code in (400, 403)
 
 
+def test_another_port_is_told_which_one_answers(client):
+    said = client.get("/", headers={"Host": "localhost:1234"}).text
+    assert f"answers to 127.0.0.1:{PORT} and localhost:{PORT} alone" in said
+
+
 def test_its_own_names_are_answered(client):
     for name in ("127.0.0.1", "localhost"):
         assert client.get("/", headers={"Host": f"{name}:{PORT}"}).status_code == 200
@@ -195,6 +278,10 @@ def test_pages_of_other_sites_are_refused(client, site):
         assert client.get(path, headers={**HOST, "Sec-Fetch-Site": site}).status_code == 403
     for own in ("same-origin", "none"):
         assert client.get("/", headers={**HOST, "Sec-Fetch-Site": own}).status_code == 200
+    led = {**HOST, "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/", headers=led).status_code == 200  # by a link there
+    for path in ("/archive.json", "/x/image/0"):
+        assert client.get(path, headers=led).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["post", "put", "delete", "patch", "options"])
@@ -218,23 +305,11 @@ def test_only_rows_of_the_archive_can_be_reached(client, path):
 def test_no_name_leads_out_of_the_folder_of_originals(tmp_path, name):
     Image.new("L", (28, 28)).save(tmp_path / "secret.png")
     (tmp_path / "originals" / "a").mkdir(parents=True)
-    archive = aezip.open(digit_archive())
-    header, _, identity = read_decoder(archive.decoder_path)
-    row = Row(**{**vars(archive.row(0)), "name": name})
-    write_rows(tmp_path / "x.csv", [row], identity, header["defaults"])
-    shutil.copy(archive.decoder_path, tmp_path / "x.h5")
+    renamed_digit(tmp_path / "x.csv", name)
     with open_gallery(tmp_path / "x.csv", tmp_path / "originals", 1) as opened:
         client = make_app(opened, PORT).test_client()
         assert client.get("/x/original/0", headers=HOST).status_code == 404
         assert client.get("/x/details/0", headers=HOST).get_json().keys() == {"missing"}
-
-
-def test_no_link_leads_out_of_the_folder_of_originals(tmp_path):
-    Image.new("L", (28, 28)).save(tmp_path / "secret.png")
-    (tmp_path / "originals").mkdir()
-    (tmp_path / "originals" / "a.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(aezip.ImageError, match="outside"):
-        original_path(tmp_path / "originals", "a.png")
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -266,6 +341,67 @@ def test_ctrl_c_ends_what_is_being_measured(tmp_path):
         urllib.request.urlopen(address + "psnr.json") as response,
     ):
         assert json.load(response)["done"] < 10_000
+
+
+def test_a_port_that_nobody_may_have(monkeypatch):
+    def bind(*_):
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(server.socket.socket, "bind", bind)
+    with pytest.raises(aezip.AezipError, match="port 80 cannot be had: permission denied"):
+        server.serve(digit_archive(), port=80)
+
+
+def test_the_browser_may_keep_whoever_opens_it_waiting(tmp_path, monkeypatch):
+    asked, closed = threading.Event(), threading.Event()
+
+    def opens(address):
+        assert address == "http://x/"
+        asked.set()
+        closed.wait(10)
+        closed.set()
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", opens)
+    monkeypatch.setattr(server, "serve", lambda *_, ready, **__: ready("http://x/"))
+    assert invoke("browse", digit_archive(), cwd=tmp_path).exit_code == 0
+    assert asked.wait(60) and not closed.is_set()
+    closed.set()
+
+
+def test_no_name_ends_the_script_of_an_exported_gallery(tmp_path):
+    name = "</script><script>alert(1)</script><!--<b>&amp;.png"
+    renamed_digit(tmp_path / "x.csv", name)
+    export(tmp_path / "x.csv", tmp_path / "x.html")
+
+    class Scripts(HTMLParser):
+        found: typing.ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag, attributes):
+            self.inside = tag == "script"
+            self.found += [""] if self.inside else []
+
+        def handle_endtag(self, tag):
+            self.inside = self.inside and tag != "script"
+
+        def handle_data(self, data):
+            if getattr(self, "inside", False):
+                self.found[-1] += data
+
+    Scripts().feed((tmp_path / "x.html").read_text())
+    data, code = Scripts.found
+    assert json.loads(data)["rows"][0][0] == name and "use strict" in code
+
+
+def test_export_replaces_no_archive(tmp_path):
+    copied(digit_archive(), tmp_path)
+    before = files(tmp_path)
+    for name in ("out.csv", "out.h5", "x", "x.png"):
+        refused(invoke("export", "out.csv", name, cwd=tmp_path), f"{name}: galleries are written")
+    refused(invoke("export", "out.csv", "none/x.html", cwd=tmp_path),
+            "none/x.html cannot be written: no such file or directory")  # fmt: skip
+    assert files(tmp_path) == before
+    assert invoke("export", "out.csv", "x.HTM", cwd=tmp_path).exit_code == 0
 
 
 def test_an_archive_that_changes_meanwhile_is_said(tmp_path):

@@ -57,12 +57,15 @@
       throw new Error("aezip browse has ended; start it again to see more.");
     }
     if (!response.ok) throw new Error((await response.text()).trim() || response.statusText);
-    return response.json();
+    const found = await response.json();
+    trouble("");
+    return found;
   }
 
-  function notice(text) {
-    $("notice").textContent = text;
-    $("notice").hidden = !text;
+  // What went wrong is said wherever one has scrolled to, until something goes well again.
+  function trouble(text) {
+    $("trouble").textContent = text;
+    $("trouble").hidden = !text;
   }
 
   // --- what is shown, and where --------------------------------------------------------------
@@ -72,7 +75,7 @@
       archive = embedded ? JSON.parse(embedded.textContent) : await get("/archive.json");
     } catch (error) {
       $("summary").textContent = "";
-      notice(error.message);
+      trouble(error.message);
       return;
     }
     rows = archive.rows.map((cells, number) => {
@@ -86,8 +89,9 @@
     const bytes = archive.csvBytes + archive.decoderBytes;
     document.title = `${archive.name} – aezip`;
     $("name").textContent = archive.name;
-    $("summary").textContent = `${whole(rows.length)} image${rows.length === 1 ? "" : "s"} in `
-      + `${whole(bytes)} bytes, decoder included · ${decimals((8 * bytes) / pixels, 2)} bits per pixel`;
+    $("summary").textContent = (rows.length ? `${whole(rows.length)} image` : "no images")
+      + (rows.length > 1 ? "s" : "") + ` in ${whole(bytes)} bytes, decoder included`
+      + (pixels ? ` · ${decimals((8 * bytes) / pixels, 2)} bits per pixel` : "");
     $("order").querySelector("[value=psnr]").disabled = !archive.originals;
     if (!archive.originals) {
       $("order").title = embedded ? "" : "PSNR needs the originals: aezip browse --originals FOLDER";
@@ -124,7 +128,7 @@
       wanted && `${whole(shown.length)} of ${whole(rows.length)} match “${$("search").value.trim()}”`,
       measuring(),
     ].filter(Boolean).join(" · ");
-    notice(rows.length && !shown.length ? "No image has this in its name." : "");
+    $("notice").hidden = !rows.length || shown.length > 0;
     arrange();
   }
 
@@ -142,7 +146,7 @@
         choose();
         if (done >= rows.length) return;
       } catch (error) {
-        notice(error.message);
+        trouble(error.message);
         return;
       }
       await new Promise((resolve) => setTimeout(resolve, 700));
@@ -155,9 +159,19 @@
     tallest = boxes.reduce((most, box) => Math.max(most, box[3]), 0);
     const last = boxes.length ? boxes[boxes.length - 1][1] + tallest + captionHeight() : 0;
     $("grid").style.height = `${last}px`;
-    for (const item of items.values()) drop(item);
+    // What shows a row that is still there goes on showing it: nothing flickers, and the focus stays.
+    const before = new Map([...items.values()].map((item) => [Number(item.dataset.row), item]));
     items.clear();
+    shown.forEach((row, number) => {
+      const item = before.get(row.number);
+      if (!item || (item.classList.contains("damaged") && !row.error)) return;
+      before.delete(row.number);
+      items.set(number, item);
+      put(item, number);
+    });
+    for (const item of before.values()) drop(item);
     draw();
+    sharpen();
   }
 
   function captionHeight() {
@@ -225,7 +239,7 @@
     const first = place(above - margin - tallest);
     const end = place(above + window.innerHeight + margin);
     for (const [number, item] of items) {
-      if (number < first || number >= end) {
+      if ((number < first || number >= end) && !item.contains(document.activeElement)) {
         drop(item);
         items.delete(number);
       }
@@ -249,22 +263,15 @@
 
   function make(number) {
     const row = shown[number];
-    const [x, y, width, height] = boxes[number];
     const item = document.createElement("div");
     item.className = row.error ? "item damaged" : "item";
+    item.dataset.row = row.number;
     item.setAttribute("role", "listitem");
-    item.setAttribute("aria-setsize", shown.length);
-    item.setAttribute("aria-posinset", number + 1);
-    item.style.transform = `translate(${x}px, ${y}px)`;
-    item.style.width = `${width}px`;
-    item.style.height = `${height + captionHeight()}px`;
     const link = document.createElement("a");
     link.href = `#${row.number}`;
-    link.tabIndex = number === current ? 0 : -1;
     link.title = row.error || `${row.name} · ${row.width} × ${row.height} · ${short(row.bytes)}`;
     const frame = document.createElement("span");
     frame.className = "shown";
-    frame.style.height = `${height}px`;
     if (row.error) {
       frame.textContent = "damaged";
     } else {
@@ -279,6 +286,25 @@
       frame.append(image);
     }
     link.append(frame);
+    item.append(link);
+    put(item, number);
+    $("grid").append(item);
+    return item;
+  }
+
+  // An item where its row is now, with what is to be read below it.
+  function put(item, number) {
+    const row = shown[number];
+    const [x, y, width, height] = boxes[number];
+    item.setAttribute("aria-setsize", shown.length);
+    item.setAttribute("aria-posinset", number + 1);
+    item.style.transform = `translate(${x}px, ${y}px)`;
+    item.style.width = `${width}px`;
+    item.style.height = `${height + captionHeight()}px`;
+    const link = item.querySelector("a");
+    link.tabIndex = number === current ? 0 : -1;
+    link.querySelector(".shown").style.height = `${height}px`;
+    link.querySelector(".caption")?.remove();
     if (captionHeight()) {
       const caption = document.createElement("span");
       const name = document.createElement("span");
@@ -290,9 +316,6 @@
       caption.append(...(width < 130 ? [name] : [name, size]));
       link.append(caption);
     }
-    item.append(link);
-    $("grid").append(item);
-    return item;
   }
 
   function failed(item, frame) {
@@ -348,7 +371,8 @@
     try {
       found = await get(`/${archive.version}/tiles/${some.map(([number]) => number).join()}`);
     } catch (error) {
-      notice(error.message);
+      for (const [, image] of some) delete image.dataset.asked; // to be asked for again
+      trouble(error.message);
       return;
     }
     if (pictures.size > KEPT) pictures.clear();
@@ -502,8 +526,18 @@
 
   const view = { row: null, scale: 1, x: 0, y: 0, fitted: true, split: 0.5, compared: false };
 
-  // The address says which image is open, so that the browser's Back closes it.
+  // The address says which image is open, so that the browser's Back closes it. An entry of the
+  // history that the page made itself is marked, and left by going back.
   window.addEventListener("hashchange", follow);
+  history.scrollRestoration = "manual"; // going back must not undo where the grid was scrolled to
+
+  $("grid").addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    history.pushState({ pushed: true }, "", link.getAttribute("href"));
+    follow();
+  });
 
   function follow() {
     const row = rows[/^#\d+$/.test(location.hash) ? Number(location.hash.slice(1)) : -1];
@@ -511,24 +545,23 @@
     else if ($("viewer").open) $("viewer").close();
   }
 
-  function leave() {
-    history.replaceState(null, "", location.pathname + location.search);
-    $("viewer").close();
-  }
 
   $("viewer").addEventListener("close", () => {
     const place = shown.indexOf(view.row);
     view.row = null;
     for (const image of [$("decoded"), $("original")]) image.removeAttribute("src");
-    if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+    if (location.hash && history.state?.pushed) history.back();
+    else if (location.hash) history.replaceState(null, "", location.pathname + location.search);
     // Where the keyboard was before, it is already.
     if (shown.length) go(place < 0 ? current : place);
   });
-  $("close").addEventListener("click", leave);
+  $("close").addEventListener("click", () => $("viewer").close());
 
   function step(by) {
     const place = shown.indexOf(view.row) + by;
-    if (shown[place]) location.replace(`#${shown[place].number}`);
+    if (!shown[place]) return;
+    history.replaceState(history.state, "", `#${shown[place].number}`);
+    follow();
   }
 
   async function open(row) {
@@ -542,6 +575,8 @@
     $("viewed").textContent = row.name;
     $("before").disabled = place <= 0;
     $("after").disabled = place < 0 || place >= shown.length - 1;
+    if (document.activeElement.disabled) $("stage").focus();
+    document.querySelector(".buttons").hidden = Boolean(row.error);
     compare(false);
     view.fitted = true;
     $("original").removeAttribute("src");
@@ -549,6 +584,7 @@
     $("picture").hidden = Boolean(row.error);
     if (row.error) {
       $("wait").textContent = row.error;
+      $("scale").textContent = "";
       describe(row, {});
       return;
     }
