@@ -166,7 +166,8 @@ def verify(csv: Path, against: Path | None, jobs: int | None) -> None:
     if found.absent and against is not None:
         for name in found.absent:
             console.error(f"{one_line(against / name)} is not in {one_line(csv)}")
-        lines.append(f"not in {one_line(csv)}: {console.counted(len(found.absent))} of {one_line(against)}")
+        missed = console.counted(len(found.absent))
+        lines.append(f"not in {one_line(csv)}: {missed} of {one_line(against)}")
     if found.wrong:
         count = len(found.wrong)
         lines.append("1 thing is wrong" if count == 1 else f"{count:,} things are wrong")
