@@ -110,7 +110,6 @@ def _is_whole(header: dict[str, Any]) -> bool:
     return (
         all(stages.is_number(header[k]) for k in ("images", "pixels", "progress"))
         and isinstance(history, list)
-        and len(history) > 0
         and all(isinstance(x, list) and len(x) == 3 for x in history)
         and all(stages.is_number(x) for point in history for x in point)
         and isinstance(told, list)
@@ -244,7 +243,8 @@ class _Run:
         self._began = self._saved = time.monotonic()
         self._minutes_before = history[-1][0] if history else 0.0
         self._best: tuple[float, Parameters, dict[str, int]] | None = None
-        self._pixels = sum(x.shape[0] * x.shape[1] for x in images)
+        # The loss is in bits per pixel, and so is the decoder's part of it.
+        self._pixels = sum(x.shape[0] * x.shape[1] for x in images) / autoencoder.decoder_weight
         self._rounding = False
         if autoencoder.code_size:
             size = len(images), autoencoder.code_size
@@ -348,7 +348,6 @@ class _Run:
         found = gradients_of(used, self.progress, self._rng.spawn(_BATCHES))
         gradients = {k: sum(x[k] for x in found) / np.float32(_BATCHES) for k in found[0]}
         for name in gradients.keys() & a.grids.keys():
-            # The loss is per pixel; so is the parameters' share of the bytes.
             slope = bits_slope(a.parameters[name], a.grids[name])
             gradients[name] += slope / np.float32(self._pixels)
         rate = a.rates(self.progress)

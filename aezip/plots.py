@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from aezip.console import duration
-from aezip.errors import AezipError, ImageError
+from aezip.errors import AezipError, ImageError, ModelError
 from aezip.storage.files import one_line, reason, replacing
 from aezip.targets import check_target
 
@@ -68,6 +68,8 @@ def training(header: Mapping[str, Any], path: str | os.PathLike[str], *, title: 
     """A model's training: rate and PSNR of the fixed sample over the minutes, and a sample image
     at several stages."""
     check_plots(path)
+    if not header["history"]:
+        raise ModelError("the model's training ended before anything was measured")
     history = np.array(header["history"], np.float64).reshape(-1, 3)
     stages = header.get("stages", [])
     pictures = [_picture(stage["picture"]) for stage in stages]

@@ -170,7 +170,7 @@ def test_names_are_shown_in_one_line(here):
     shown = ["two\\nlines.png", "\\x1b[31mred.png", "\\udcff.png", "größe 数.png"]
     listed = run("list", "o.csv", cwd=here)
     assert listed.returncode == 0
-    assert [x[39:] for x in listed.stdout.splitlines()[1:]] == shown
+    assert [x[41:] for x in listed.stdout.splitlines()[1:]] == shown
     for number, name in enumerate(shown):
         done = invoke("view", "o.csv", "--row", number, "--save", "x.png", cwd=here)
         assert done.stdout == f"{name}: 28x28 L -> x.png\n"

@@ -158,7 +158,7 @@ def test_what_cannot_be_drawn(tmp_path, monkeypatch):
     header, tensors = read_model(digit_model())
     stage = header["stages"][0]
     for wrong in (
-        {"history": []}, {"history": [[0, 1]]}, {"history": "abc"}, {"history": [[0, 1, "db"]]},
+        {"history": [[0, 1]]}, {"history": "abc"}, {"history": [[0, 1, "db"]]},
         {"history": [[0, 1, 10**400]]}, {"history": [[0, 1, True, 2]]},
         {"stages": "abc"}, {"stages": [stage, 1]}, {"stages": [{**stage, "psnr": "high"}]},
         {"stages": [{k: v for k, v in stage.items() if k != "minutes"}]},
@@ -167,6 +167,9 @@ def test_what_cannot_be_drawn(tmp_path, monkeypatch):
         write_model(tmp_path / "x.h5", {**header, **wrong}, tensors)
         for more in ([], ["--plot", "x.png"]):
             refused(invoke("info", "x.h5", *more, cwd=tmp_path), "x.h5 is damaged")
+    write_model(tmp_path / "x.h5", {**header, "history": []}, tensors)  # ended too early
+    assert invoke("info", "x.h5", cwd=tmp_path).exit_code == 0
+    refused(invoke("info", "x.h5", "--plot", "x.png", cwd=tmp_path), "before anything was measured")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     refused(invoke("info", digit_model(), "--plot", "x.png", cwd=tmp_path), "aezip[plot]")
     assert list(tmp_path.glob("*.png")) == []

@@ -114,6 +114,11 @@ class Autoencoder(ABC):
         return 0
 
     @property
+    def decoder_weight(self) -> float:
+        """What training lets a bit of the decoder count against one of the images."""
+        return 1.0
+
+    @property
     def budget(self) -> int | None:
         """Bytes that each image's latents take at most, whatever the quality, if there is a
         limit."""
@@ -178,7 +183,7 @@ class Autoencoder(ABC):
         return {k: v for k, v in self.parameters.items() if not k.startswith(ANALYSIS)}
 
     def choose_grids(
-        self, images: Sequence[Pixels], pixels: int, recovered: float = 0.0
+        self, images: Sequence[Pixels], pixels: float, recovered: float = 0.0
     ) -> None:
         """Coarsen the grids while that lowers what parameters cost, in bytes and in quality, for a
         collection of so many pixels, of which `images` is a part. recovered: the share of the

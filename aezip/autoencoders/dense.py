@@ -59,6 +59,7 @@ _ROUND_FROM = 0.7  # of the training: latents are rounded, before that noise is 
 _PAYING = 10  # parameters for each image: about five bytes
 _WIDER = 32  # units that the first hidden layer of synthesis has more than the last
 _LARGEST = 1 << 28  # parameters in one layer
+_DECODER_WEIGHT = 1 / 8  # of models with a budget
 _MOST_BUDGET = 1 << 16  # bytes
 _SPARE = 4  # bits of the budget that training leaves
 _STRIDES = (2, 1, 0.5, 0.25, 0.125)  # octaves: of the search for an image's own weight of error
@@ -211,6 +212,11 @@ class Dense(Autoencoder):
     @property
     def code_size(self) -> int:
         return int(self.config["latents"])
+
+    @property
+    def decoder_weight(self) -> float:
+        # A budget is for images that are shown apart from each other, by one decoder for all.
+        return 1.0 if self.budget is None else _DECODER_WEIGHT
 
     @property
     def budget(self) -> int | None:
