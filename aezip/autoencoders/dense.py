@@ -50,6 +50,8 @@ _BATCH = 128
 _LATENTS = 64
 _HIDDEN = 256
 _EVALUATED = 1024  # images
+_MOST_SAMPLED = 2000  # images whose principal axes training starts from
+_SAMPLED = 1 << 23  # values in them, of which memory holds several copies
 _ITERATIONS = (0, 0, 2, 5, 10, 20, 30, 40, 60, 100)  # that improve each image's latents, by effort
 _MOMENTUM = np.float32(0.8)
 _GROWTH = np.float32(1.1)  # of an image's rate of descent by a step that was better
@@ -585,7 +587,9 @@ def _principal_axes(
     images: Sequence[Pixels], config: Mapping[str, Any], rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
     """A sample of the images (n, pixels), its mean (pixels,) and its axes (latents, pixels)."""
-    chosen = rng.choice(len(images), min(len(images), 2000), replace=False)
+    size = config["height"] * config["width"] * config["channels"]
+    count = min(len(images), _MOST_SAMPLED, max(_SAMPLED // size, config["latents"] + 1))
+    chosen = rng.choice(len(images), count, replace=False)
     x = to_samples([images[i] for i in chosen], config["channels"])
     mean = x.mean(axis=0)
     # Fewer images than latents leave some axes without a direction: they stay zero.
