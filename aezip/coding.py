@@ -20,7 +20,7 @@ import numpy as np
 from aezip import images as pictures
 from aezip import lossless, workers
 from aezip.archive import profile_id
-from aezip.autoencoders import ARCHITECTURES, Autoencoder, Pixels
+from aezip.autoencoders import Autoencoder, Pixels
 from aezip.autoencoders.base import BEST_QUALITY, log_step, step_size
 from aezip.errors import ImageError, ModelError
 from aezip.metrics import hidden_psnr, psnr
@@ -117,11 +117,7 @@ class Coder:
         if jobs <= 1:
             yield from map(self.code, batches)
         else:
-            a = self.autoencoder
-            state = (
-                a.arch, a.config, a.parameters, a.grids, self.folder, self.settings, self.cipher,
-            )  # fmt: skip
-            yield from workers.share_out(_coder, state, batches, jobs)
+            yield from workers.share_out(_coder, (self,), batches, jobs)
 
     def code(self, names: Sequence[str]) -> list[Coded]:
         """One batch of images."""
@@ -212,16 +208,8 @@ def _finer(quality: int, missing: float) -> int:
     return next((q for q in finer if log_step(q) <= wanted), BEST_QUALITY)
 
 
-def _coder(
-    arch: str,
-    config: dict[str, Any],
-    parameters: dict[str, np.ndarray],
-    grids: dict[str, int],
-    folder: Path,
-    settings: Settings,
-    cipher: Cipher | None,
-) -> Callable[[Sequence[str]], list[Coded]]:
-    return Coder(ARCHITECTURES[arch](config, parameters, grids), folder, settings, cipher).code
+def _coder(coder: Coder) -> Callable[[Sequence[str]], list[Coded]]:
+    return coder.code
 
 
 # --- for the journal ----------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from aezip import images as pictures
 from aezip import workers
 from aezip.archive import Archive, profile_id
-from aezip.autoencoders import ARCHITECTURES, DEFAULT_EFFORT, Autoencoder, Pixels
+from aezip.autoencoders import DEFAULT_EFFORT, Autoencoder, Pixels
 from aezip.errors import AezipError, ModelError
 from aezip.metrics import visible
 from aezip.storage.files import one_line
@@ -51,8 +50,7 @@ def compare(
     """
     batches = [names[i : i + _BATCH] for i in range(0, len(names), _BATCH)]
     jobs = min(jobs, len(batches))
-    a = autoencoder
-    state = (archive, a.arch, a.config, a.parameters, a.grids, folder, effort)
+    state = (archive, autoencoder, folder, effort)
     if jobs <= 1:
         yield from map(_comparer(*state), batches)
     else:
@@ -60,16 +58,8 @@ def compare(
 
 
 def _comparer(
-    archive: Archive,
-    arch: str,
-    config: dict[str, Any],
-    parameters: dict[str, np.ndarray],
-    grids: dict[str, int],
-    folder: Path,
-    effort: int,
+    archive: Archive, autoencoder: Autoencoder, folder: Path, effort: int
 ) -> Callable[[Sequence[str]], list[Outcome]]:
-    autoencoder = ARCHITECTURES[arch](config, parameters, grids)
-
     def compared(name: str) -> Outcome:
         try:
             if is_same(archive, archive.row(name), autoencoder, folder / name, effort):
