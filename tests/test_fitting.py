@@ -104,6 +104,15 @@ def test_parameters_pay_for_their_bits(tmp_path, monkeypatch):
     assert len(paying.pack()) < 0.97 * len(free.pack())
 
 
+def test_with_a_budget_the_decoder_may_take_more(tmp_path, monkeypatch):
+    """What images take being settled, training could save on nothing else."""
+    options = {"budget": 12, "steps": 60}
+    roomy = aezip.fit(DIGITS, tmp_path / "roomy.h5", **options).autoencoder
+    monkeypatch.setattr(type(roomy), "decoder_weight", 1.0)
+    tight = aezip.fit(DIGITS, tmp_path / "tight.h5", **options).autoencoder
+    assert len(roomy.pack()) > 1.2 * len(tight.pack())
+
+
 def test_training_ends_on_rounded_parameters(tmp_path, monkeypatch):
     real, seen = fitting._Run._advance, []
 
