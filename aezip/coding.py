@@ -1,7 +1,7 @@
 """From an image file to a row, and the promise that each row keeps.
 
-What the model serves badly is coded finer, and at the last resort exactly. Every row is decoded
-again from what was coded, and measured.
+What the model serves badly is coded finer, and exactly at the last resort or where that is shorter.
+Every row is decoded again from what was coded, and measured.
 """
 
 from __future__ import annotations
@@ -179,15 +179,17 @@ class Coder:
         quality, promise = self.settings.quality, self.settings.promise
         if payload is not None:
             db, lost = self._measured(original, payload, quality)
-            if db >= promise:
+            if db >= promise and not lossless.may_be_shorter(original, len(payload)):
                 return quality, payload, db, lost
         exact = lossless.encode(original)
-        while payload is not None and quality < BEST_QUALITY and len(payload) < len(exact):
+        while payload is not None and len(payload) < len(exact):
+            if db >= promise:
+                return quality, payload, db, lost
+            if quality == BEST_QUALITY:
+                break
             quality = _finer(quality, promise - db)
             payload = self._encoded([original], quality)[0]
             db, lost = self._measured(original, payload, quality)
-            if db >= promise and len(payload) < len(exact):
-                return quality, payload, db, lost
         if not np.array_equal(lossless.decode(exact, original.shape), original):
             raise ImageError("its pixels cannot be stored exactly")
         return EXACT, exact, math.inf, ""

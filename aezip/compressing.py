@@ -51,9 +51,9 @@ class Report:
     Of `add`, only of the images that were added; csv_bytes and decoder_bytes are those of the
     whole archive. psnrs: of each image as decoded, infinite where nothing that is seen differs; the
     mean is that of the others, infinite where there are none. finer: how many images were coded
-    finer to keep the promise. exact: how many exactly. dropped: bytes of EXIF that are
-    not in the archive; kept: those that are, compressed. lost: (name, what) where pixels of a file
-    are not in the archive. there: images that were in the archive before.
+    finer to keep the promise. exact: how many exactly, to keep it or for fewer bytes. dropped:
+    bytes of EXIF that are not in the archive; kept: those that are, compressed. lost: (name, what)
+    where pixels of a file are not in the archive. there: images that were in the archive before.
     """
 
     csv: Path
@@ -182,7 +182,7 @@ def compress(
     report = report_on(coded, Path(csv), settings, found.skipped, began)
     if compare:
         try:
-            _compare(report, Path(folder), [x for x in coded if x.row and math.isfinite(x.psnr)])
+            _compare(report, Path(folder), coded)
         except (AezipError, OSError, MemoryError, KeyboardInterrupt):
             report.peers.clear()  # the archive is written, and only the comparison is not made
     return report
@@ -453,7 +453,10 @@ def report_on(
 
 def _compare(report: Report, folder: Path, coded: Sequence[Coded]) -> None:
     """Fill in what JPEG and WebP take for the same images at the same mean PSNR, from a sample
-    spread evenly over those that are not exact."""
+    spread evenly over those that differ. What is exact is in any format what it is here."""
+    rows = [x.row for x in coded if x.row is not None]
+    exact = [x for x in rows if x.quality == EXACT]
+    coded = [x for x in coded if x.row is not None and math.isfinite(x.psnr)]
     if not coded:
         return
     count = min(len(coded), _COMPARED)
@@ -462,10 +465,12 @@ def _compare(report: Report, folder: Path, coded: Sequence[Coded]) -> None:
         count = min(len(coded), 200)
     chosen = np.unique(np.linspace(0, len(coded) - 1, count).astype(int))
     sample = [pictures.read(folder / coded[i].name) for i in chosen]
-    share = sum(x.width * x.height for x in sample) / report.pixels
+    pixels = report.pixels - sum(x.width * x.height for x in exact)
+    share = sum(x.width * x.height for x in sample) / pixels
+    same = sum(len(x.latents) for x in exact)
     wanted = float(np.mean([coded[i].psnr for i in chosen]))
     for name, peer in peers.PEERS.items():
         found = peers.bytes_at(peer, sample, wanted)
-        report.peers[name] = None if found is None else found / share
+        report.peers[name] = None if found is None else found / share + same
     report.compared = len(sample)
 

@@ -1,8 +1,8 @@
 """An image's very pixels as bytes: PNG or lossless WebP, whichever is smaller.
 
-What an archive holds of an image that its decoder does not serve well enough. Of WebP only the
-coded pixels are kept, without the 20 bytes of container that say nothing new; their first byte
-tells them from a PNG.
+What an archive holds of an image that its decoder does not serve well enough, or serves in more
+bytes, as drawings of few colours may be. Of WebP only the coded pixels are kept, without the 20
+bytes of container that say nothing new; their first byte tells them from a PNG.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from aezip.errors import ArchiveError
 
 _PNG, _WEBP = 0x89, 0x2F  # the first bytes of a PNG and of a VP8L chunk's content
 _CONTAINER = 20  # RIFF, its size, WEBP, VP8L, its size
+_BETTER = 4  # times fewer bytes than what zlib makes at its fastest: more is rare
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
@@ -37,6 +39,12 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
             size = struct.unpack("<I", data[16:20])[0]
             best = min(best, data[_CONTAINER : _CONTAINER + size], key=len)
     return best
+
+
+def may_be_shorter(pixels: NDArray[np.uint8], size: int) -> bool:
+    """Whether `encode` may come to fewer than so many bytes, as far as a hundredth of its time
+    tells: of photographs it never does."""
+    return len(zlib.compress(np.ascontiguousarray(pixels).data, 1)) < _BETTER * size
 
 
 def decode(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

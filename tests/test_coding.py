@@ -26,6 +26,7 @@ from aezip import images, lossless, originals
 from aezip.autoencoders.base import log_step
 from aezip.coding import Coded, default_promise, from_entry, mean_and_worst, to_entry
 from aezip.errors import ArchiveError
+from aezip.fitting import load_model
 from aezip.metrics import psnr
 from aezip.storage.row import EXACT, Row
 
@@ -33,6 +34,14 @@ from aezip.storage.row import EXACT, Row
 def noise(side, channels=3):
     shape = (side, side, channels) if channels > 1 else (side, side)
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+
+
+def drawing(path):
+    """Few colours and many edges, which are cheap exactly: writes the file, returns the pixels."""
+    values = np.zeros((64, 64, 3), np.uint8)
+    values[::7, 3:40], values[10:30, ::5] = (200, 30, 90), (255, 255, 255)
+    Image.fromarray(values).save(path)
+    return values
 
 
 def compressed(folder, **options):
@@ -160,6 +169,27 @@ def test_at_the_last_resort_it_is_exact(folder):
     exact = len(lossless.encode(pixels(folder / "noise.png")))
     assert len(archive.row("noise.png").latents) == exact
     assert report.worst_name == "lake.png" and math.isfinite(report.mean_psnr)
+
+
+def test_what_is_shorter_exactly_is_exact(folder):
+    drawn = drawing(folder / "drawing.png")
+    report, archive = compressed(folder, quality=75)
+    assert archive.row("drawing.png").quality == EXACT and report.exact == 1
+    assert archive.row("lake.png").quality == 75 and archive.row("noise.png").quality < EXACT
+    assert np.array_equal(images.to_array(archive["drawing.png"]), drawn)
+    latents = load_model(quick_model())[0].frozen().encode([drawn], 75)[0]
+    assert len(archive.row("drawing.png").latents) < len(latents)
+
+
+def test_the_comparison_takes_what_is_exact_as_it_is(folder):
+    (folder / "noise.png").unlink()
+    before = aezip.compress(folder, folder.parent / "1.csv", quick_model())
+    drawing(folder / "drawing.png")
+    after = aezip.compress(folder, folder.parent / "2.csv", quick_model())
+    row = aezip.open(folder.parent / "2.csv").row("drawing.png")
+    assert row.quality == EXACT
+    for name, size in before.peers.items():
+        assert after.peers[name] == pytest.approx(size + len(row.latents))
 
 
 def test_of_a_promise_no_model_keeps_all_is_exact(folder):
