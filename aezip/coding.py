@@ -23,7 +23,7 @@ from aezip.archive import profile_id
 from aezip.autoencoders import Autoencoder, Pixels
 from aezip.autoencoders.base import BEST_QUALITY, log_step, step_size
 from aezip.errors import ImageError, ModelError
-from aezip.metrics import hidden_psnr, psnr
+from aezip.metrics import hidden_psnr, hides_colours, psnr
 from aezip.storage.files import one_line
 from aezip.storage.row import EXACT, MODES, Row, pack, time_of, unpack
 from aezip.storage.secrecy import Cipher
@@ -63,9 +63,10 @@ class Settings:
 
 def lost_colours(original: Pixels, decoded: Pixels, db: float, promise: float) -> str:
     """In a few words, where the colours of what is wholly transparent in an image are not kept as
-    well as what can be seen, whose PSNR is db: to the promise, or exactly where that is exact."""
+    well as what can be seen, whose PSNR is db: to the promise, or exactly where that is exact.
+    Black is what there is where there is nothing: it is never lost."""
     least = promise if math.isfinite(db) else db
-    lost = hidden_psnr(original, decoded) < least
+    lost = hidden_psnr(original, decoded) < least and hides_colours(original)
     return "its colours where it is wholly transparent" if lost else ""
 
 

@@ -45,6 +45,11 @@ def hidden_psnr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> floa
     return psnr(original[where][:, None, :-1], decoded[where][:, None, :-1])
 
 
+def hides_colours(pixels: NDArray[np.uint8]) -> bool:
+    """Whether an image has colours other than black where it is wholly transparent."""
+    return pixels.shape[2] in (2, 4) and bool(pixels[pixels[..., -1] == 0].any())
+
+
 def visible(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(height, width, channels), colours multiplied by their opacity where there is one."""
     values = pixels.astype(np.float64)

@@ -24,7 +24,7 @@ import aezip
 from aezip import archive as archives
 from aezip import images, lossless, originals
 from aezip.autoencoders.base import log_step
-from aezip.coding import Coded, default_promise, from_entry, mean_and_worst, to_entry
+from aezip.coding import Coded, default_promise, from_entry, lost_colours, mean_and_worst, to_entry
 from aezip.errors import ArchiveError
 from aezip.fitting import load_model
 from aezip.metrics import psnr
@@ -453,6 +453,14 @@ def test_colours_that_nobody_sees_are_kept_or_named(tmp_path):
     assert sorted(files(folder)) == [f"{number}.png" for number in range(8)]
     deleted = aezip.delete_originals(tmp_path / "p.csv", folder, report.psnrs)
     assert deleted.count == 8 and files(folder) == {}
+
+
+@pytest.mark.parametrize(("colour", "lost"), [((0, 0, 0), False), ((0, 0, 1), True)])
+def test_black_that_nobody_sees_is_nothing_lost(tmp_path, colour, lost):
+    original = np.asarray(hiding(colour))
+    decoded = original.copy()
+    decoded[12:, :, :3] = 90
+    assert bool(lost_colours(original, decoded, 40.0, 30.0)) is lost
 
 
 def test_a_file_that_is_not_what_was_compressed_stays(folder):

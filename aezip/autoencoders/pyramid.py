@@ -552,6 +552,7 @@ class Pyramid(Autoencoder):
         """The images to code: planes (1 or 3, h, w), the sides padded to what the levels need."""
         height, width, channels = pixels.shape
         unit = 1 << self.config["levels"]
+        pixels = _without_hidden(pixels)
         padded = np.pad(pixels, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
         ops = ops_of(self.parameters["colour"])
         padded = ops.asarray(padded)
@@ -577,6 +578,19 @@ class Pyramid(Autoencoder):
                 parts.append(planes.transpose(1, 2, 0) / _GREY + offset)
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return np.clip(np.rint(whole), 0, 255).astype(np.uint8)
+
+
+def _without_hidden(pixels: Pixels) -> Pixels:
+    """Where an image is wholly transparent, its colours are free: the mean of the others has no
+    details, and hardly an edge."""
+    if pixels.shape[2] % 2:
+        return pixels
+    seen = pixels[..., -1] > 0
+    if seen.all():
+        return pixels
+    pixels = pixels.copy()
+    pixels[~seen, :-1] = np.rint(pixels[seen, :-1].mean(axis=0)) if seen.any() else _MIDDLE
+    return pixels
 
 
 def _principal_colours(images: Sequence[Pixels]) -> Array:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from samples import digits, photograph, random_parameters
 
-from aezip import nn
+from aezip import metrics, nn
 from aezip.autoencoders import Pyramid, lifting, postfilter, prediction
 from aezip.autoencoders.base import log_step, step_size
 from aezip.autoencoders.pyramid import LAGRANGIAN, layout
@@ -270,6 +270,17 @@ def test_transparent_images_stay_transparent():
     clear = np.concatenate([picture(32, 32, 3), np.zeros((32, 32, 1), np.uint8)], axis=2)
     _, image = coded(started(), clear, 90)
     assert (image[..., 3] <= 2).all()
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_the_colour_of_what_is_transparent_changes_nothing(channels):
+    pixels = picture(32, 32, channels)
+    pixels[8:20, 4:30, -1] = 0
+    other = pixels.copy()
+    other[8:20, 4:30, :-1] = np.random.default_rng(0).integers(0, 256, (12, 26, channels - 1))
+    payload = started().encode([other], 75)[0]
+    assert started().encode([pixels], 75)[0] == payload
+    assert metrics.psnr(other, started().decode([payload], other.shape, 75)[0]) > 30
 
 
 @settings(max_examples=60)
