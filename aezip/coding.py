@@ -29,6 +29,7 @@ from aezip.storage.row import EXACT, MODES, Row, pack, time_of, unpack
 from aezip.storage.secrecy import Cipher
 
 _BEST_PROMISE = 45.0
+_LEAST = 0.1  # of what finer steps should bring: where they bring less, they go on as if it were
 
 
 def default_promise(quality: int) -> float:
@@ -143,14 +144,13 @@ class Coder:
                 fitting[name] = pixels
             except ModelError as error:
                 misfits[name] = f"{one_line(name)}: {error}"
-        quality = self.settings.quality
-        payloads: list[bytes] = []
-        if quality != EXACT:
-            payloads = self._encoded(list(fitting.values()), quality)
-        payload_of = dict(zip(fitting, payloads, strict=quality != EXACT))
+        served: dict[str, tuple[bytes, Pixels]] = {}
+        if self.settings.quality != EXACT:
+            found = self._encoded(list(fitting.values()), self.settings.quality)
+            served = dict(zip(fitting, found, strict=True))
         for name, (loaded, pixels, state) in read.items():
             try:
-                used, payload, db, lost = self._promised(pixels, payload_of.get(name))
+                used, payload, db, lost = self._promised(pixels, served.get(name))
             except ImageError as error:
                 result[name] = Coded(name, None, error=f"{one_line(name)}: {error}")
                 continue
@@ -172,43 +172,58 @@ class Coder:
         return self.settings.metadata and bool(loaded.exif)
 
     def _promised(
-        self, original: Pixels, payload: bytes | None
+        self, original: Pixels, served: tuple[bytes, Pixels] | None
     ) -> tuple[int, bytes, float, str]:
         """(quality, payload, PSNR, what is lost nevertheless) of an image that keeps the promise in
-        the fewest bytes that were tried. payload: at the quality of the settings, None where only
-        exact will do."""
+        the fewest bytes that were tried. served: payload and decoded pixels at the quality of the
+        settings, None where only exact will do."""
         quality, promise = self.settings.quality, self.settings.promise
-        if payload is not None:
-            db, lost = self._measured(original, payload, quality)
+        if served is not None:
+            payload, decoded = served
+            db = psnr(original, decoded)
             if db >= promise and not lossless.may_be_shorter(original, len(payload)):
-                return quality, payload, db, lost
+                return quality, payload, db, self._lost(original, decoded, db)
         exact = lossless.encode(original)
-        while payload is not None and len(payload) < len(exact):
+        yielded = 1.0  # dB for each that a finer step should have brought
+        while served is not None and len(payload) < len(exact):
             if db >= promise:
-                return quality, payload, db, lost
+                return quality, payload, db, self._lost(original, decoded, db)
             if quality == BEST_QUALITY:
                 break
-            quality = _finer(quality, promise - db)
-            payload = self._encoded([original], quality)[0]
-            db, lost = self._measured(original, payload, quality)
+            before, worse = quality, db
+            quality = _finer(quality, (promise - db) / yielded)
+            payload, decoded = self._encoded([original], quality)[0]
+            db = psnr(original, decoded)
+            yielded = float(np.clip((db - worse) / _decibels(before, quality), _LEAST, 1))
         if not np.array_equal(lossless.decode(exact, original.shape), original):
             raise ImageError("its pixels cannot be stored exactly")
         return EXACT, exact, math.inf, ""
 
-    def _encoded(self, images: Sequence[Pixels], quality: int) -> list[bytes]:
-        return self.autoencoder.encode(images, quality, self.settings.effort)
+    def _encoded(self, images: Sequence[Pixels], quality: int) -> list[tuple[bytes, Pixels]]:
+        """Payloads, and what they decode to: together where the shape is the same, which takes less
+        time."""
+        payloads = self.autoencoder.encode(images, quality, self.settings.effort)
+        found: dict[int, tuple[bytes, Pixels]] = {}
+        for shape in {x.shape for x in images}:
+            those = [i for i, x in enumerate(images) if x.shape == shape]
+            some = [payloads[i] for i in those]
+            decoded = self.autoencoder.decode(some, (shape[0], shape[1], shape[2]), quality)
+            found |= zip(those, zip(some, decoded, strict=True), strict=True)
+        return [found[i] for i in range(len(images))]
 
-    def _measured(self, original: Pixels, payload: bytes, quality: int) -> tuple[float, str]:
-        decoded = self.autoencoder.decode([payload], original.shape, quality)[0]
-        db = psnr(original, decoded)
-        return db, lost_colours(original, decoded, db, self.settings.promise)
+    def _lost(self, original: Pixels, decoded: Pixels, db: float) -> str:
+        return lost_colours(original, decoded, db, self.settings.promise)
+
+
+def _decibels(quality: int, finer: int) -> float:
+    """By how much an error of quantisation alone is less at a finer quality."""
+    return (log_step(quality) - log_step(finer)) / 32 * 20 * math.log10(2)
 
 
 def _finer(quality: int, missing: float) -> int:
     """The quality at which an error of quantisation alone would be so many dB less."""
-    wanted = log_step(quality) - 32 * missing / (20 * math.log10(2))
     finer = range(quality + 1, BEST_QUALITY)
-    return next((q for q in finer if log_step(q) <= wanted), BEST_QUALITY)
+    return next((q for q in finer if _decibels(quality, q) >= missing), BEST_QUALITY)
 
 
 def _coder(coder: Coder) -> Callable[[Sequence[str]], list[Coded]]:

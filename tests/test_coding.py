@@ -23,6 +23,7 @@ from PIL import Image, ImageCms
 import aezip
 from aezip import archive as archives
 from aezip import images, lossless, originals
+from aezip.autoencoders import Dense
 from aezip.autoencoders.base import log_step
 from aezip.coding import Coded, default_promise, from_entry, lost_colours, mean_and_worst, to_entry
 from aezip.errors import ArchiveError
@@ -179,6 +180,30 @@ def test_what_is_shorter_exactly_is_exact(folder):
     assert np.array_equal(images.to_array(archive["drawing.png"]), drawn)
     latents = load_model(quick_model())[0].frozen().encode([drawn], 75)[0]
     assert len(archive.row("drawing.png").latents) < len(latents)
+
+
+def test_what_finer_steps_do_not_help_is_soon_given_up(tmp_path, monkeypatch):
+    """And images of one shape are decoded together."""
+    (tmp_path / "in").mkdir()
+    noise(28, 1).save(tmp_path / "in" / "noise.png")
+    for number in range(3):
+        shutil.copy(DIGITS / f"000{number}.png", tmp_path / "in")
+    calls, model = [], digit_model()
+
+    def encode(self, images, quality, effort=5):
+        calls.append(("encode", len(images)))
+        return before[0](self, images, quality, effort)
+
+    def decode(self, payloads, shape, quality):
+        calls.append(("decode", len(payloads)))
+        return before[1](self, payloads, shape, quality)
+
+    before = Dense.encode, Dense.decode
+    monkeypatch.setattr(Dense, "encode", encode)
+    monkeypatch.setattr(Dense, "decode", decode)
+    report = aezip.compress(tmp_path / "in", tmp_path / "o.csv", model, compare=False)
+    assert report.exact == 1 and calls[:2] == [("encode", 4), ("decode", 4)]
+    assert 1 <= calls.count(("encode", 1)) <= 5
 
 
 def test_the_comparison_takes_what_is_exact_as_it_is(folder):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, localcontext
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -306,7 +306,8 @@ class Dense(Autoencoder):
         scale = np.float32(1 / loss.pixels)
         if noise is None:
             by_rate = self._rate_slope(codes, np.float32(1)) * scale
-        curvature = self._curvature(np.float32(self._worth_in_training())) * scale
+        worth = np.float32(self._worth_in_training())
+        curvature = _curvature(worth, self._squares()) * scale
         improved = codes - rate * (by_latents + by_rate) / curvature
         found, back = self._analysis(x)
         loss.gradients.update(back((found - improved) * curvature))
@@ -393,7 +394,7 @@ class Dense(Autoencoder):
         if most is None or len(payload) <= most:
             return payload
         for bits in range(8 * most, 0, -4):
-            payload = _coded(_trimmed(values, rows, bits, self._squares()), rows)
+            payload = _coded(_trimmed(values, rows, bits, self._frozen_squares), rows)
             if len(payload) <= most:
                 return payload
         return b""
@@ -449,16 +450,16 @@ class Dense(Autoencoder):
         upper, lower = (laplace.rate(latents + x, *prior) for x in (half, -half))
         return (upper - lower) * unit
 
-    def _curvature(self, worth: Array | np.float32) -> Array:
-        """Second derivatives by each latent, of the squared error where half of the units are on,
-        and about those of the rate."""
-        return 1 + worth * self._squares()
-
     def _squares(self) -> Array:
-        """The squared error of a step of each latent, about (latents,)."""
+        """The squared error of a step of each latent where half of the units are on (latents,)."""
         p = self.parameters
-        linear = p["synthesis.w1"] @ (p["synthesis.w2"] @ p["synthesis.w3"] * np.float32(0.5))
+        linear = (p["synthesis.w1"] @ p["synthesis.w2"] * np.float32(0.5)) @ p["synthesis.w3"]
         return np.square(linear).sum(axis=1)
+
+    @cached_property
+    def _frozen_squares(self) -> Array:
+        """The same of parameters that no training moves: as costly as to decode some images."""
+        return self._squares()
 
     def _bits(self, latents: Array) -> Array:
         """What each image takes, in theory, of latents (n, latents)."""
@@ -518,7 +519,7 @@ class Dense(Autoencoder):
 
             return self._bits(z) + worth * np.square(error).sum(axis=1), gradient
 
-        curvature = self._curvature(worth[:, None])
+        curvature = _curvature(worth[:, None], self._frozen_squares)
         rate = np.full((len(x), 1), 0.5, np.float32)
         z, velocity, best = latents, np.zeros_like(latents), latents
         least = np.full(len(x), np.inf, np.float32)
@@ -581,6 +582,11 @@ def _frequencies(prior: tuple[bytes, ...], finer: int) -> laplace.Rows:
 def _worth(quality: int) -> float:
     """Bits that a squared error of 1 is worth where white is 1."""
     return LAGRANGIAN / (step_size(log_step(quality)) / 255) ** 2
+
+
+def _curvature(worth: Array | np.float32, squares: Array) -> Array:
+    """Second derivatives by each latent, of the error at a worth, and about those of the rate."""
+    return 1 + worth * squares
 
 
 def _principal_axes(

@@ -464,3 +464,14 @@ def test_an_empty_payload_is_all_likeliest_values():
     frozen = ready_once()
     assert frozen.decode([b""], (28, 28, 1), 50)[0].max() < 255
     assert all(frozen.encode(digits(), 50))
+
+
+def test_what_a_step_of_a_latent_costs_is_found_once(monkeypatch):
+    """It takes as long as to decode some images."""
+    found = []
+    squares = Dense._squares
+    monkeypatch.setattr(Dense, "_squares", lambda self: found.append(1) or squares(self))
+    dense = ready_once().frozen()
+    for image in digits()[:3]:
+        dense.encode([image], 50)
+    assert len(found) == 1
