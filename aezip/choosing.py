@@ -1,8 +1,8 @@
 """Which architecture serves a collection in the fewest bytes: both are tried.
 
 `dense` is trained for a moment, `pyramid` taken as it starts, and a sample of the images is coded
-by both as it will be. What counts is all that an archive would hold, with errors at their price
-in bits.
+by both as it will be. What counts is all that an archive would hold, latents as text, with errors
+at their price in bits.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aezip import nn
+from aezip import lossless, nn
 from aezip.autoencoders import Autoencoder, Dense, Pixels
 from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
 from aezip.autoencoders.samples import to_samples
+from aezip.storage.text import encode_bytes
 
 _LARGEST = 64 * 64 * 4  # samples: larger images are never better with a weight for each
 _TRIED = 2000  # images that the trial trains on
@@ -49,12 +50,16 @@ def trained_briefly(
 
 def cost(autoencoder: Autoencoder, images: Sequence[Pixels], quality: int) -> float:
     """In bits, about all that an archive of the images would cost with a frozen autoencoder."""
-    sample = [images[i] for i in np.linspace(0, len(images) - 1, _CODED).astype(int)]
+    chosen = np.unique(np.linspace(0, len(images) - 1, _CODED).round().astype(int))
+    sample = [images[i] for i in chosen]
     worth = LAGRANGIAN / step_size(log_step(quality)) ** 2  # of a squared grey level
     total = 0.0
     for image in sample:
-        payload = autoencoder.encode([image], quality)[0]
-        decoded = autoencoder.decode([payload], image.shape, quality)[0]
+        payload, decoded = autoencoder.encode([image], quality)[0], image
+        exact = lossless.encode(image)
+        if len(payload) < len(exact):  # otherwise the exact one is what the archive will hold
+            decoded = autoencoder.decode([payload], image.shape, quality)[0]
         both = to_samples([image, decoded], image.shape[2]) * 255
-        total += 8 * len(payload) + worth * float(np.square(both[0] - both[1]).sum())
+        bits = 8 * len(encode_bytes(min(payload, exact, key=len)).encode())
+        total += bits + worth * float(np.square(both[0] - both[1]).sum())
     return total * len(images) / len(sample) + 8 * len(autoencoder.pack())
