@@ -89,15 +89,39 @@ def predicted(p: Tensors, x: torch.Tensor, level: int, octaves: float) -> torch.
     return (y * gain[:, None, None]).reshape(3, len(x), *x.shape[1:])
 
 
+def moved(x: torch.Tensor) -> torch.Tensor:
+    """x (c, h, w) with each eighth of its channels moved, as `residual.moved`."""
+    around = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
+    padded, (channels, height, width) = F.pad(x, (1, 1, 1, 1)), x.shape
+    return torch.cat(
+        [
+            padded[
+                channels * group // 8 : channels * (group + 1) // 8,
+                1 - down : 1 - down + height,
+                1 - right : 1 - right + width,
+            ]
+            for group, (down, right) in enumerate(around)
+        ]
+    )
+
+
+def mixed(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return F.conv2d(x[None], w.T[..., None, None].contiguous(), b)[0]
+
+
 def cleaned(p: Tensors, x: torch.Tensor, latents: torch.Tensor, octaves: float) -> torch.Tensor:
     step, count = 2.0**octaves, len(x)
     scaled = (x / step).reshape(count, x.shape[1] // 2, 2, x.shape[2] // 2, 2)
-    blocks = scaled.permute(2, 4, 0, 1, 3).reshape(4 * count, x.shape[1] // 2, x.shape[2] // 2)
-    inputs = torch.cat([blocks, latents.flatten(0, 1).clamp(-2, 2)])[None]
-    kernel = torch.cat([blind(p["filter.w1"], count), p["filter.latents1"]], dim=2)
-    h = convolved(inputs, kernel, p["filter.b1"] + p["filter.step1"] * octaves)
-    y = convolved(F.leaky_relu(h, 0.1), p["filter.w2"], p["filter.b2"])[0]
-    y = y.reshape(2, 2, count, *y.shape[1:]).permute(2, 3, 0, 4, 1).reshape(x.shape)
+    blocks = scaled.permute(0, 2, 4, 1, 3).reshape(count, 4, x.shape[1] // 2, x.shape[2] // 2)
+    means = F.pad(blocks.mean(dim=1)[None], (2,) * 4, mode="replicate")
+    differences = blocks - F.avg_pool2d(means, 5, stride=1)[0][:, None]
+    inputs = torch.cat([differences.flatten(0, 1), latents.flatten(0, 1).clamp(-2, 2)])
+    h = mixed(inputs, p["filter.w1"], p["filter.b1"] + p["filter.step1"] * octaves)
+    h = F.leaky_relu(h, 0.1)
+    for mix, bias in zip(p["filter.mix"], p["filter.bias"], strict=True):
+        h = h + F.leaky_relu(mixed(moved(h), mix, bias), 0.1)
+    y = mixed(h, p["filter.w2"], p["filter.b2"])
+    y = y.reshape(count, 2, 2, *y.shape[1:]).permute(0, 3, 1, 4, 2).reshape(x.shape)
     return x + step * y
 
 

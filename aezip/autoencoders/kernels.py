@@ -22,7 +22,7 @@ def start(
     parameters = {k: np.zeros(s, np.float32) for k, s in shapes.items()}
     for name in kernels:
         w = parameters[name]
-        w[:] = rng.normal(size=w.shape) / np.sqrt(np.prod(w.shape[:3]))
+        w[:] = rng.normal(size=w.shape) / np.sqrt(np.prod(w.shape[:-1]))
     return parameters
 
 
@@ -37,17 +37,21 @@ def blind_to_constants(kernel: Array, planes: int) -> Array:
     return (by_plane - by_plane.mean(axis=(0, 1, 2), keepdims=True)).reshape(kernel.shape)
 
 
-def in_strips(network: Callable[[slice], Array], height: int, reach: int) -> Array:
+def in_strips(
+    network: Callable[[slice], Array], height: int, reach: int, strip: int = _STRIP
+) -> Array:
     """The results (..., height, w) of a network that depend on rows up to `reach` away.
 
     `network(rows)` gives those of some rows from these rows alone. `reach` is even where the
-    network takes rows in pairs.
+    network takes rows in pairs; strip: rows at once.
     """
-    parts = [network(around)[..., inside, :] for around, inside in _strips(height, reach)]
+    parts = [network(around)[..., inside, :] for around, inside in _strips(height, reach, strip)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
 
 
-def back_in_strips(back: Callable[[slice, slice], Array], x: Array, reach: int) -> Array:
+def back_in_strips(
+    back: Callable[[slice, slice], Array], x: Array, reach: int, strip: int = _STRIP
+) -> Array:
     """The gradient by x (..., height, w) of a loss that is a sum over rows, each of which depends
     on rows of x up to `reach` away.
 
@@ -55,14 +59,14 @@ def back_in_strips(back: Callable[[slice, slice], Array], x: Array, reach: int) 
     those have of the loss.
     """
     total = np.zeros_like(x)
-    for around, inside in _strips(x.shape[-2], reach):
+    for around, inside in _strips(x.shape[-2], reach, strip):
         total[..., around, :] += back(around, inside)
     return total
 
 
-def _strips(height: int, reach: int) -> Iterator[tuple[slice, slice]]:
+def _strips(height: int, reach: int, strip: int) -> Iterator[tuple[slice, slice]]:
     """Rows of an image in strips with what is around them, and where among these each lies."""
-    for top in range(0, height, _STRIP):
-        bottom = min(top + _STRIP, height)
+    for top in range(0, height, strip):
+        bottom = min(top + strip, height)
         first, last = max(top - reach, 0), min(bottom + reach, height)
         yield slice(first, last), slice(top - first, bottom - first)

@@ -62,7 +62,7 @@ _REFINED_SHARE = 0.5
 _EVALUATED = (25, 50, 75, 90)  # qualities
 _TRANSFORM_FROM = 0.3  # of the training
 _RATES = {
-    "context": 1.0, "prediction": 0.6, "shrink": 0.3, "gain": 0.1, "filter": 0.2, "lifting": 0.02,
+    "context": 1.0, "prediction": 0.6, "filter": 1.2, "shrink": 0.3, "gain": 0.1, "lifting": 0.02,
 }  # fmt: skip
 _FIRST = {"context", "prediction"}
 _COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96, those between more often
