@@ -194,6 +194,9 @@ class Archive(Sequence[Image.Image]):
                 raise LimitError(f"it claims more than {most} pixels (AEZIP_MAX_PIXELS)")
             if row.quality != EXACT:
                 check_quality(row.quality)
+                # Of a line of pixels most is padding; of an image that anyone has, little.
+                if self.decoder.computed_pixels(row.height, row.width) > 2 * most:
+                    raise LimitError(f"it takes more than {2 * most} pixels (AEZIP_MAX_PIXELS)")
             yield row.height, row.width, MODES.index(row.mode) + 1
         except (ArchiveError, ModelError) as error:
             shown = f"{one_line(self.path)}: {one_line(row.name)}"

@@ -44,13 +44,14 @@ def main(folder: Path, model: Path, every: int) -> None:
                 seconds += report.seconds
                 pixels += report.pixels
             curves[effort] = sizes, values, seconds / (pixels / 1e6)
-    click.echo(f"{len(names)} images; bytes against effort 5 over {LOW:.0f} to {HIGH:.0f} dB")
+    click.echo(f"{len(names)} images; bytes against effort 5")
     anchor = curves[5]
     for effort, (sizes, values, each) in curves.items():
         low = max(LOW, min(values), min(anchor[1]))
         high = min(HIGH, max(values), max(anchor[1]))
         rate = metrics.bd_rate(*anchor[:2], sizes, values, low, high)
-        click.echo(f"effort {effort}: {each:6.2f} s per megapixel, {rate:+6.2f} %")
+        reach = f"{low:.1f} to {high:.1f} dB"
+        click.echo(f"effort {effort}: {each:6.2f} s per megapixel, {rate:+6.2f} % ({reach})")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,7 @@ def run(*command: object) -> float:
 
 
 def peak_gigabytes(*command: object) -> float:
-    """Largest resident memory of `aezip COMMAND` and all the processes it starts, together at
-    most (each one's own peak, added up)."""
+    """Largest resident memory of `aezip COMMAND` and of the largest process it starts, added up."""
     script = (
         "import resource, runpy, sys; sys.argv[0] = 'aezip'\n"
         "try: runpy.run_module('aezip', run_name='__main__')\n"

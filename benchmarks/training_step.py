@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 
 from aezip import fitting, images, nn
-from aezip.autoencoders import Pyramid, lifting, pyramid
-from aezip.autoencoders.base import log_step, step_size
+from aezip.autoencoders import Pyramid, lifting, pyramid, residual
+from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
 from aezip.entropy import context, laplace, median
 from aezip.shared import share
 
@@ -74,23 +74,22 @@ def convolved(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) 
     return F.conv2d(padded, kernel.permute(3, 2, 0, 1).contiguous(), bias)
 
 
-def blind(kernel: torch.Tensor, planes: int) -> torch.Tensor:
-    by_plane = kernel.reshape(*kernel.shape[:2], -1, planes, kernel.shape[3])
-    return (by_plane - by_plane.mean(dim=(0, 1, 2), keepdim=True)).reshape(kernel.shape)
+def blind(kernel: torch.Tensor) -> torch.Tensor:
+    return kernel - kernel.mean(dim=(0, 1), keepdim=True)
 
 
 def predicted(p: Tensors, x: torch.Tensor, level: int, octaves: float) -> torch.Tensor:
     step = 2.0**octaves
     bias = p["prediction.b1"][level - 1] + p["prediction.step1"] * octaves
-    h = convolved(x[None] / step, blind(p["prediction.w1"], len(x)), bias)
+    h = convolved(x[None] / step, blind(p["prediction.w1"]), bias)
     h = convolved(F.leaky_relu(h, 0.1), p["prediction.w2"], p["prediction.b2"])
     y = convolved(F.leaky_relu(h, 0.1), p["prediction.w3"], None)[0]
     gain = torch.exp2(p["prediction.gain"][level - 1]) * step
     return (y * gain[:, None, None]).reshape(3, len(x), *x.shape[1:])
 
 
-def moved(x: torch.Tensor) -> torch.Tensor:
-    """x (c, h, w) with each eighth of its channels moved, as `residual.moved`."""
+def shifted(x: torch.Tensor) -> torch.Tensor:
+    """x (c, h, w) with each eighth of its channels shifted, as `residual.shifted`."""
     around = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
     padded, (channels, height, width) = F.pad(x, (1, 1, 1, 1)), x.shape
     return torch.cat(
@@ -105,7 +104,7 @@ def moved(x: torch.Tensor) -> torch.Tensor:
     )
 
 
-def mixed(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def pointwise(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return F.conv2d(x[None], w.T[..., None, None].contiguous(), b)[0]
 
 
@@ -116,11 +115,11 @@ def cleaned(p: Tensors, x: torch.Tensor, latents: torch.Tensor, octaves: float) 
     means = F.pad(blocks.mean(dim=1)[None], (2,) * 4, mode="replicate")
     differences = blocks - F.avg_pool2d(means, 5, stride=1)[0][:, None]
     inputs = torch.cat([differences.flatten(0, 1), latents.flatten(0, 1).clamp(-2, 2)])
-    h = mixed(inputs, p["filter.w1"], p["filter.b1"] + p["filter.step1"] * octaves)
+    h = pointwise(inputs, p["filter.w1"], p["filter.b1"] + p["filter.step1"] * octaves)
     h = F.leaky_relu(h, 0.1)
     for mix, bias in zip(p["filter.mix"], p["filter.bias"], strict=True):
-        h = h + F.leaky_relu(mixed(moved(h), mix, bias), 0.1)
-    y = mixed(h, p["filter.w2"], p["filter.b2"])
+        h = h + F.leaky_relu(pointwise(shifted(h), mix, bias), 0.1)
+    y = pointwise(h, p["filter.w2"], p["filter.b2"])
     y = y.reshape(count, 2, 2, *y.shape[1:]).permute(0, 3, 1, 4, 2).reshape(x.shape)
     return x + step * y
 
@@ -236,7 +235,7 @@ def torch_gradients(
     unrounded = torch.zeros(where.size).index_put((torch.cat(places),), torch.cat(exact))
     bits = rate(p, where, buffer, unrounded, log, (pyramid._SAMPLE, rng))
     error = cleaned(p, image, q, octaves) - planes
-    worth = pyramid.LAGRANGIAN / step**2
+    worth = LAGRANGIAN / step**2
     weight = 1 / (bits.detach().clamp(min=1) * planes[0].numel()).sqrt()
     loss = (bits + worth * (error * error).sum() + roughly) * weight
     names = [k for k in p if k != "colour"]
@@ -254,7 +253,7 @@ def timed(step: Callable[[], object]) -> float:
 def seconds_of_products(model: Pyramid, pixels: np.ndarray, log: int) -> tuple[float, float]:
     """(seconds of a crop's step, seconds that its matrix products alone take) in this process."""
     products: list[tuple[int, int, int]] = []  # rows, inner size, columns
-    conv2d, dense = nn.conv2d, nn.dense
+    conv2d, dense, pointwise = nn.conv2d, nn.dense, residual.pointwise
 
     def noted(rows: int, w: np.ndarray, of_data: bool) -> None:
         inner, columns = int(np.prod(w.shape[:-1])), w.shape[-1]
@@ -272,12 +271,16 @@ def seconds_of_products(model: Pyramid, pixels: np.ndarray, log: int) -> tuple[f
         noted(len(x), w, options.get("of_data", False))
         return dense(x, w, b, **options)
 
+    def noted_pointwise(x, w, b):
+        noted(x[0].size, w, False)
+        return pointwise(x, w, b)
+
     sample = (pyramid._SAMPLE, np.random.default_rng(2))
     try:
-        nn.conv2d, nn.dense = noted_conv2d, noted_dense
+        nn.conv2d, nn.dense, residual.pointwise = noted_conv2d, noted_dense, noted_pointwise
         model._loss(pixels, log, sample=sample)
     finally:
-        nn.conv2d, nn.dense = conv2d, dense
+        nn.conv2d, nn.dense, residual.pointwise = conv2d, dense, pointwise
     rng = np.random.default_rng(0)
     pairs = [
         (rng.random((a, b), np.float32), rng.random((b, c), np.float32)) for a, b, c in products

@@ -248,6 +248,21 @@ def test_rows_that_claim_what_cannot_be(tmp_path, changed):
         archive[0]
 
 
+def test_padding_counts_as_pixels(tmp_path, monkeypatch):
+    """A line of pixels has as much to compute as an image 64 times as high."""
+    archive = aezip.open(photo_archive())
+    header, parameters, identity = read_decoder(photo_archive().with_suffix(".h5"))
+    write_decoder(tmp_path / "o.h5", header, parameters)
+    latents = archive.decoder.encode([np.full((1, 640, 3), 90, np.uint8)], 75)[0]
+    line = Row(**{**vars(archive.row(0)), "width": 640, "height": 1, "latents": latents})
+    write_rows(tmp_path / "o.csv", [line], identity, header["defaults"])
+    monkeypatch.setenv("AEZIP_MAX_PIXELS", str(640 * 32))
+    assert aezip.open(tmp_path / "o.csv")[0].size == (640, 1)
+    monkeypatch.setenv("AEZIP_MAX_PIXELS", str(640 * 32 - 1))
+    with pytest.raises(ArchiveError, match=r"it takes more than 40958 pixels"):
+        aezip.open(tmp_path / "o.csv")[0]
+
+
 def test_what_is_no_archive(tmp_path):
     (tmp_path / "table.csv").write_text("name,size\na,1\n")
     with pytest.raises(ArchiveError, match=r"table\.csv is not an aezip archive"):

@@ -1,5 +1,5 @@
-"""What the networks on image planes share: kernels that constants leave cold, and evaluation in
-strips, so that a photograph's hidden layers need not all be held at once."""
+"""What the networks on image planes share: how their parameters begin, and evaluation in strips, so
+that a photograph's hidden layers need not all be held at once."""
 
 from __future__ import annotations
 
@@ -17,24 +17,16 @@ _STRIP = 64  # rows at once: their patches stay in the cache
 def start(
     shapes: Mapping[str, tuple[int, ...]], kernels: Collection[str], rng: np.random.Generator
 ) -> dict[str, NDArray[np.float32]]:
-    """Parameters of these shapes: zero but for the named kernels, which are random and keep the
-    variance of what they are applied to."""
+    """Parameters of these shapes: zero but for the named kernels, which are random.
+
+    A kernel keeps the variance of what it is applied to; the residual blocks of a chain, all in one
+    array, share it.
+    """
     parameters = {k: np.zeros(s, np.float32) for k, s in shapes.items()}
     for name in kernels:
         w = parameters[name]
         w[:] = rng.normal(size=w.shape) / np.sqrt(np.prod(w.shape[:-1]))
     return parameters
-
-
-def blind_to_constants(kernel: Array, planes: int) -> Array:
-    """The kernel less its mean over each plane: (kh, kw, block * block * planes, outputs).
-
-    Images are bright or dark by hundreds of quantiser steps, what matters in them is a few. A
-    kernel that merely begins without a mean soon has one, and rounding it gives it another. The
-    function is linear and its own transpose: it takes gradients back, too.
-    """
-    by_plane = kernel.reshape(*kernel.shape[:2], -1, planes, kernel.shape[3])
-    return (by_plane - by_plane.mean(axis=(0, 1, 2), keepdims=True)).reshape(kernel.shape)
 
 
 def in_strips(

@@ -25,9 +25,9 @@ Parameters = dict[str, NDArray[np.float32]]
 
 BLOCK = 2
 DETAILS = 3  # latents of a block and plane: high-pass in x, in y, in both
-_RESIDUAL = 6  # residual blocks
-_AROUND = 2  # blocks of pixels on each side that a mean is taken over
-REACH = (_AROUND + _RESIDUAL) * BLOCK  # pixels on each side that a pixel depends on
+_DEPTH = 6  # residual blocks
+_RADIUS = 2  # blocks of pixels on each side that a mean is taken over
+REACH = (_RADIUS + _DEPTH) * BLOCK  # pixels on each side that a pixel depends on
 _STRIP = 128  # rows at once
 _CLIP = 2.0  # larger latents are taken for this
 
@@ -39,7 +39,7 @@ def shapes(planes: int, width: int) -> dict[str, tuple[int, ...]]:
         "w1": (depth + DETAILS * planes, width),
         "b1": (width,),
         "step1": (width,),
-        **residual.shapes(_RESIDUAL, width),
+        **residual.shapes(_DEPTH, width),
         "w2": (width, depth),
         "b2": (depth,),
     }
@@ -61,10 +61,10 @@ def apply(
     differences, back_differences = _less_their_surroundings(_to_blocks(x / step))
     details = np.clip(latents, -_CLIP, _CLIP).astype(x.dtype)
     inputs = np.concatenate([_flat(differences), _flat(details)])
-    hidden, back1 = residual.mixed(inputs, p["w1"], p["b1"] + p["step1"] * level)
+    hidden, back1 = residual.pointwise(inputs, p["w1"], p["b1"] + p["step1"] * level)
     hidden, activate = residual.leaky(hidden)
     hidden, back_body = residual.apply(p["mix"], p["bias"], hidden, keep)
-    change, back2 = residual.mixed(hidden, p["w2"], p["b2"])
+    change, back2 = residual.pointwise(hidden, p["w2"], p["b2"])
     y = x + _to_image(change.reshape(differences.shape)) * step
 
     def backprop(dy: Array) -> tuple[Array, Parameters]:
@@ -99,8 +99,8 @@ def _flat(x: Array) -> Array:
 
 def _less_their_surroundings(blocks: Array) -> tuple[Array, Callable[[Array], Array]]:
     """Blocks (planes, BLOCK * BLOCK, h, w) less, of each plane, the mean of those around."""
-    size, pixels = 2 * _AROUND + 1, blocks.dtype.type(blocks.shape[1])
-    padded, unpad = nn.pad_edges(blocks.mean(axis=1)[..., None], _AROUND)
+    size, pixels = 2 * _RADIUS + 1, blocks.dtype.type(blocks.shape[1])
+    padded, unpad = nn.pad_edges(blocks.mean(axis=1)[..., None], _RADIUS)
     down, back_down = nn.avg_pool2d(padded, (size, 1), stride=(1, 1))
     around, back_along = nn.avg_pool2d(down, (1, size), stride=(1, 1))
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from aezip import nn
 from aezip.autoencoders import kernels
-from aezip.autoencoders.kernels import blind_to_constants, in_strips
+from aezip.autoencoders.kernels import in_strips
 
 Array = NDArray[np.floating]
 Parameters = dict[str, NDArray[np.float32]]
@@ -62,7 +62,7 @@ def apply(
     contiguous = nn.ops_of(x).xp.ascontiguousarray
     step = one(2.0**log_step)
     scaled = contiguous(x.transpose(1, 2, 0))[None] / step
-    kernel = blind_to_constants(p["w1"], len(x))
+    kernel = _blind_to_constants(p["w1"])
     padded, _ = nn.pad_edges(scaled, _KERNELS[0] // 2)
     bias = p["b1"][level - 1] + p["step1"] * one(log_step)
     hidden, back1 = nn.conv2d(padded, kernel, bias, of_data=True)
@@ -82,11 +82,21 @@ def apply(
         dhidden, d["w3"], _ = back3(contiguous(dy * gain)[None])
         dhidden, d["w2"], d["b2"] = back2(activate2(unpad3(dhidden)))
         _, dkernel, d["b1"][level - 1] = back1(activate1(unpad2(dhidden)))
-        d["w1"] = blind_to_constants(dkernel, len(x))
+        d["w1"] = _blind_to_constants(dkernel)
         d["step1"] = d["b1"][level - 1] * one(log_step)
         return d
 
     return y, backprop
+
+
+def _blind_to_constants(kernel: Array) -> Array:
+    """The kernel less its mean over each plane: (kh, kw, planes, outputs).
+
+    Images are bright or dark by hundreds of quantiser steps, what matters in them is a few. A
+    kernel that merely begins without a mean soon has one, and rounding it gives it another. The
+    function is linear and its own transpose: it takes gradients back, too.
+    """
+    return kernel - kernel.mean(axis=(0, 1), keepdims=True)
 
 
 def apply_in_strips(parameters: Parameters, x: Array, level: int, log_step: float) -> Array:

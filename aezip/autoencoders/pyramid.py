@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from aezip.autoencoders import lifting, postfilter, prediction
 from aezip.autoencoders.base import (
     DEFAULT_EFFORT,
+    LAGRANGIAN,
     Autoencoder,
     Loss,
     Parameters,
@@ -39,11 +40,6 @@ from aezip.errors import ModelError
 from aezip.nn import ops_of
 
 Array = NDArray[np.floating]
-
-LAGRANGIAN = 7.0
-"""Bits that a squared error of one quantiser step is worth. At high rates the optimum for uniform
-quantisation is 6 / ln 2 = 8.7 (Sullivan, Wiegand, "Rate-distortion optimization for video
-compression", 1998); at the usual ones measurement prefers less."""
 
 _GREY = np.float32(np.sqrt(3))  # of a grey image in the plane that is the sum of R, G, B / sqrt 3
 _COLOURED = 2000  # images, about, whose colours the axes are taken from
@@ -169,6 +165,10 @@ class Pyramid(Autoencoder):
 
     def check(self, pixels: Pixels) -> None:
         """Takes any image."""
+
+    def computed_pixels(self, height: int, width: int) -> int:
+        unit = 1 << self.config["levels"]
+        return (-(-height // unit) * unit) * (-(-width // unit) * unit)
 
     # --- training ---
 
@@ -424,6 +424,7 @@ class Pyramid(Autoencoder):
     ) -> list[Pixels]:
         return [self._decode(payload, shape, log_step(quality)) for payload in payloads]
 
+    @np.errstate(over="ignore", invalid="ignore")  # only in a decoder that is no good
     def _decode(
         self, payload: bytes, shape: tuple[int, int, int], log: int, halvings: int = 0
     ) -> Pixels:
@@ -577,7 +578,7 @@ class Pyramid(Autoencoder):
                 offset = np.float32(_OPAQUE if number else _MIDDLE)
                 parts.append(planes.transpose(1, 2, 0) / _GREY + offset)
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        return np.clip(np.rint(whole), 0, 255).astype(np.uint8)
+        return np.clip(np.rint(np.nan_to_num(whole)), 0, 255).astype(np.uint8)
 
 
 def _without_hidden(pixels: Pixels) -> Pixels:
@@ -611,7 +612,7 @@ def _principal_colours(images: Sequence[Pixels]) -> Array:
 
 
 def _random_crop(images: Sequence[Pixels], rng: np.random.Generator) -> Pixels:
-    """Every pixel of the collection is as likely to be in it as any other."""
+    """Of an image drawn by its area, from a place drawn evenly: what is near an edge is rarer."""
     areas = np.array([x.shape[0] * x.shape[1] for x in images], np.float64)
     pixels = images[int(rng.choice(len(images), p=areas / areas.sum()))]
     top, left = (int(rng.integers(max(n - _CROP, 0) + 1)) for n in pixels.shape[:2])

@@ -1,8 +1,8 @@
 """Residual blocks that see far for few parameters, the body of a network on images.
 
-A block moves each eighth of the channels by one pixel, towards another of the eight neighbours,
+A block shifts each eighth of the channels by one pixel, towards another of the eight neighbours,
 mixes the channels of each pixel by a matrix, activates, and adds the result to what it was given.
-Moving takes no parameters and no arithmetic, so of a chain of such blocks all that travels are the
+Shifting takes no parameters and no arithmetic, so all that travels of a chain of blocks are the
 matrices (Wu et al., "Shift: A Zero FLOP, Zero Parameter Alternative to Spatial Convolutions",
 2018). What would come from outside the image is zero.
 """
@@ -19,7 +19,7 @@ from aezip import nn
 Array = NDArray[np.floating]
 Backprop = Callable[[Array], tuple[Array, Array, Array]]
 
-_AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
+_DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 _SLOPE = 0.1  # of the activation where it is negative
 
 
@@ -34,7 +34,7 @@ def apply(mix: Array, bias: Array, x: Array, keep: bool = True) -> tuple[Array, 
     is none, and memory that is used again and again makes it twice as fast."""
     steps = []
     for m, b in zip(mix, bias, strict=True):
-        y, back_mix = mixed(moved(x, 1), m, b)
+        y, back_mix = pointwise(shifted(x, 1), m, b)
         y, activate = leaky(y)
         y += x
         x = y
@@ -42,18 +42,20 @@ def apply(mix: Array, bias: Array, x: Array, keep: bool = True) -> tuple[Array, 
             steps.append((back_mix, activate))
 
     def backprop(dx: Array) -> tuple[Array, Array, Array]:
+        if not keep:
+            raise NotImplementedError("what backprop needs was not kept")
         dmix, dbias = np.empty_like(mix), np.empty_like(bias)
         for number in reversed(range(len(steps))):
             back_mix, activate = steps[number]
             dy, dmix[number], dbias[number] = back_mix(activate(dx))
-            dx = dx + moved(dy, -1)
+            dx = dx + shifted(dy, -1)
         return dx, dmix, dbias
 
     return x, backprop
 
 
-def mixed(x: Array, w: Array, b: Array) -> tuple[Array, Backprop]:
-    """A matrix w (inputs, outputs) and a bias for each pixel of x (inputs, h, w): (outputs, h, w).
+def pointwise(x: Array, w: Array, b: Array) -> tuple[Array, Backprop]:
+    """A 1 x 1 convolution, w (inputs, outputs) with a bias, of x (inputs, h, w): (outputs, h, w).
     backprop gives (dx, dw, db)."""
     inputs = x.reshape(len(x), -1)
     y = w.T @ inputs
@@ -78,12 +80,12 @@ def leaky(x: Array) -> tuple[Array, Callable[[Array], Array]]:
     return y, backprop
 
 
-def moved(x: Array, sign: int) -> Array:
-    """x (channels, h, w) with each eighth of its channels moved; with the other sign, which is the
-    transposed function, back."""
+def shifted(x: Array, sign: int) -> Array:
+    """x (channels, h, w) with each eighth of its channels shifted; with the other sign back, which
+    is the transposed function."""
     channels, height, width = x.shape
     y = nn.ops_of(x).xp.zeros_like(x)
-    for group, (down, right) in enumerate(_AROUND):
+    for group, (down, right) in enumerate(_DIRECTIONS):
         some = slice(channels * group // 8, channels * (group + 1) // 8)
         to_rows, rows = _overlap(sign * down, height)
         to_columns, columns = _overlap(sign * right, width)
@@ -92,5 +94,5 @@ def moved(x: Array, sign: int) -> Array:
 
 
 def _overlap(by: int, size: int) -> tuple[slice, slice]:
-    """Where what is moved comes to lie, and where it comes from."""
+    """Where what is shifted comes to lie, and where it comes from."""
     return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size + min(-by, 0))

@@ -63,6 +63,7 @@ WEIGHTS = {"w1": LARGEST_FEATURE, "w2": LARGEST_HIDDEN, "w3": LARGEST_HIDDEN}  #
 OUTPUT_STEPS = np.array(
     [laplace.CENTRE_STEPS, laplace.SCALE_STEPS, laplace.SCALE_STEPS, laplace.WEIGHT_STEPS]
 )
+_FINEST_GRID = 24  # powers of two on either side of one, which scale float32 exactly
 _CHUNK = 1 << 12  # latents predicted at once when encoding: their inputs stay in the cache
 
 
@@ -316,6 +317,8 @@ class IntegerNetwork:
 
     def __init__(self, parameters: Parameters, grids: Mapping[str, int]) -> None:
         self._parameters = parameters
+        if not all(-_FINEST_GRID <= grids[name] <= _FINEST_GRID for name in WEIGHTS):
+            raise ModelError("the context network's weights are on no grid to be evaluated exactly")
         steps = {name: 2.0 ** -grids[name] for name in WEIGHTS}
         self._steps = steps
 

@@ -468,6 +468,16 @@ def test_weights_too_large_for_exact_sums_are_refused(name, value):
         IntegerNetwork(with_large(name, value), grids).bias(planes, 128)
 
 
+@pytest.mark.parametrize("name", context.WEIGHTS)
+@pytest.mark.parametrize("grid", [25, 127, -25])
+def test_grids_that_do_not_scale_exactly_are_refused(name, grid):
+    p = {k: 0 * v for k, v in random_parameters(np.random.default_rng(0), 4, 1).items()}
+    grids = dict.fromkeys(context.WEIGHTS, 24)
+    IntegerNetwork(p, grids)
+    with pytest.raises(ModelError, match="on no grid"):
+        IntegerNetwork(p, {**grids, name: grid})
+
+
 @pytest.mark.parametrize("size", [1e-3, 1, 30, 1e4])
 def test_finest_grids_are_exact_and_no_coarser_than_that_needs(size):
     p = random_parameters(np.random.default_rng(13), 16, 3)
