@@ -43,7 +43,7 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 
 def may_be_shorter(pixels: NDArray[np.uint8], size: int) -> bool:
     """Whether `encode` may come to fewer than so many bytes, as far as a hundredth of its time
-    tells: of photographs it never does."""
+    tells: of photographs it hardly ever does."""
     return len(zlib.compress(np.ascontiguousarray(pixels).data, 1)) < _BETTER * size
 
 
