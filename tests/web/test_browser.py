@@ -43,6 +43,8 @@ LOADED = f"""() => {{
     return inView.length && inView.every(item =>
         item.querySelector('img')?.complete && item.querySelector('img').naturalWidth);
 }}"""
+FADED_IN = f"""() => ({IN_VIEW})().every(item =>
+    getComputedStyle(item.querySelector('img')).opacity === '1')"""
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,7 @@ def test_a_thumbnail_shows_the_decoded_pixels(digits, new_page):
     page = new_page()
     page.goto(digits)
     page.wait_for_function(LOADED)
+    page.wait_for_function(FADED_IN)
     archive = aezip.open(digit_archive())
     for number in (0, 7, 12):
         expected = images.to_array(archive[number])
