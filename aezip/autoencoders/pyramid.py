@@ -578,7 +578,7 @@ class Pyramid(Autoencoder):
                 offset = np.float32(_OPAQUE if number else _MIDDLE)
                 parts.append(planes.transpose(1, 2, 0) / _GREY + offset)
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        return np.clip(np.rint(np.nan_to_num(whole)), 0, 255).astype(np.uint8)
+        return np.clip(np.rint(whole), 0, 255).astype(np.uint8)
 
 
 def _without_hidden(pixels: Pixels) -> Pixels:
