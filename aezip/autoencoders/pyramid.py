@@ -28,7 +28,7 @@ from aezip.autoencoders.base import (
     Pixels,
     Shapes,
     log_step,
-    step_size,
+    step_size as _plain_step_size,
     whole_numbers,
 )
 from aezip.autoencoders.lifting import Bands
@@ -63,6 +63,13 @@ _RATES = {
 _FIRST = {"context", "prediction"}
 _COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96, those between more often
 
+_COARSER = 12  # log steps: of each of two quantisers, for the same error
+
+
+def step_size(log: int) -> float:
+    return _plain_step_size(log + _COARSER)
+
+
 layout = lru_cache(maxsize=2)(context.layout)
 
 
@@ -94,9 +101,9 @@ class _Rounded:
         key = self.level - 1, slice(self.orientations.start, self.orientations.stop)
         colours = slice(self.q.shape[1])
         signed = np.sign(self.q) * by_decoded * self.steps
-        ones = np.abs(self.q) == 1
-        d["shrink"][(*key, colours, 0)] = -(signed * ones).sum(axis=(2, 3))
-        d["shrink"][(*key, colours, 1)] = -(signed * ~ones).sum(axis=(2, 3))
+        magnitude = np.minimum(np.abs(self.q), 3)
+        for n in (1, 2, 3):
+            d["shrink"][(*key, colours, n - 1)] = -(signed * (magnitude == n)).sum(axis=(2, 3))
         by_step = by_decoded * self.decoded - by_scaled * self.scaled
         d["gain"][(*key, colours)] = by_step.sum(axis=(2, 3)) * np.float32(laplace.LN2)
         return by_scaled / self.steps
@@ -151,7 +158,7 @@ class Pyramid(Autoencoder):
             "colour": (COLOURS, COLOURS),
             "lifting": (levels, 2, lifting.STEPS, lifting.TAPS),
             "gain": bands,
-            "shrink": (*bands, 2),
+            "shrink": (*bands, 3),
             **{f"{part}.{k}": s for part, shapes in parts.items() for k, s in shapes.items()},
         }
 
@@ -226,9 +233,9 @@ class Pyramid(Autoencoder):
         def put(group: _Rounded) -> None:
             for at, plane in group.planes(where):
                 q = group.q[at]
-                known = median.expected(q) if plane.orientation == 0 else np.float32(0)
+                known = 2 * median.expected(q / 2) if plane.orientation == 0 else np.float32(0)
                 where.view(buffer, plane)[:] = q - known
-                where.view(unrounded, plane)[:] = group.scaled[at] - known
+                where.view(unrounded, plane)[:] = group.scaled[at] - known / 2
 
         low = self._round(bands.low[None], self.config["levels"], range(1), log)
         put(low)
@@ -237,8 +244,7 @@ class Pyramid(Autoencoder):
             expected, back_prediction = self._predict(image, level, log)
             residual = np.stack(bands.high[level - 1]) - expected
             group = self._round(residual, level, range(1, ORIENTATIONS), log)
-            if self.grids:
-                group = self._as_encoded(group, where, buffer, log)
+            group = self._as_encoded(group, where, buffer, log)
             put(group)
             details.append(group)
             taps = p["lifting"][level - 1]
@@ -248,7 +254,7 @@ class Pyramid(Autoencoder):
             _section(p, "context"), where, buffer, log, sample, unrounded if filtered else None
         )
         if filtered:
-            image, back_filter = self._filter(image, details[-1].q, log)
+            image, back_filter = self._filter(image, details[-1].q / 2, log)
         error = image - planes
         squared_error = float(np.vdot(error, error))
         worth = LAGRANGIAN / step**2
@@ -299,8 +305,8 @@ class Pyramid(Autoencoder):
         scaled = bands / steps
         # Differences between neighbours are coded of the low-pass band: a dead zone saves nothing.
         rounding = _ROUNDING if orientations.start else np.float32(0.5)
-        q = np.copysign(np.floor(np.abs(scaled) + rounding), scaled)
-        value = q - _shrink(q, shrink)
+        q = 2 * np.copysign(np.floor(np.abs(scaled) + rounding), scaled)
+        value = q / 2 - _shrink(q, shrink)
         return _Rounded(level, orientations, steps, scaled, q, value)
 
     def _as_encoded(self, group: _Rounded, where: Layout, buffer: Array, log: int) -> _Rounded:
@@ -318,7 +324,7 @@ class Pyramid(Autoencoder):
         q = ops.asarray(q)
         colours = slice(group.q.shape[1])
         shrink = self.parameters["shrink"][group.level - 1, 1:, colours]
-        return replace(group, q=q, value=q - _shrink(q, shrink))
+        return replace(group, q=q, value=q / 2 - _shrink(q, shrink))
 
     def _values(self, where: Layout, log: int) -> NDArray[np.float32]:
         """Of each plane, the bits that a squared error of one of its steps is worth."""
@@ -363,7 +369,7 @@ class Pyramid(Autoencoder):
                 band = _band(bands[plane.colour], plane)
                 if expected is None:
                     q = np.rint(band / steps[_key(plane)])
-                    where.view(buffer, plane)[:] = q - median.expected(q)
+                    where.view(buffer, plane)[:] = 2 * (q - median.expected(q))
                 else:
                     band = band - expected[plane.orientation - 1, plane.colour]
                     where.view(scaled, plane)[:] = band / steps[_key(plane)]
@@ -413,7 +419,7 @@ class Pyramid(Autoencoder):
                 plane = where.planes[number]
                 by_band = parts[plane.colour][1][plane.orientation - 1]
                 q = where.view(buffer, plane).astype(np.float32)
-                off = q - _shrink(q, shrink[_key(plane)]) - where.view(scaled, plane)
+                off = q / 2 - _shrink(q, shrink[_key(plane)]) - where.view(scaled, plane)
                 off -= by_band / (2 * steps[_key(plane)])
                 where.view(aside, plane)[:] = np.clip(off, -_REFINED_BY, _REFINED_BY)
         aside *= np.float32(_REFINED_SHARE)
@@ -488,8 +494,8 @@ class Pyramid(Autoencoder):
                 for number in group:
                     plane = where.planes[number]
                     latents = where.view(buffer, plane)
-                    q = (median.restore(latents) if low else latents).astype(np.float32)
-                    q -= _shrink(q, shrink[_key(plane)])
+                    q = (2 * median.restore(latents >> 1) if low else latents).astype(np.float32)
+                    q = q / 2 - _shrink(q, shrink[_key(plane)])
                     q *= steps[_key(plane)]
                     values.append(q)
                 if expected is None:
@@ -540,7 +546,7 @@ class Pyramid(Autoencoder):
         parameters = _section(self.parameters, "context")
         return IntegerNetwork(
             {k: ops_of(v).to_host(v) for k, v in parameters.items()},
-            {k: self.grids["context." + k] for k in context.WEIGHTS},
+            {k: (self.grids or self.finest_grids())["context." + k] for k in context.WEIGHTS},
         )
 
     def _band_steps(self, log: int) -> NDArray[np.float32]:
@@ -633,7 +639,7 @@ def _band(bands: Bands, plane: Plane) -> Array:
 def _finest(where: Layout, buffer: NDArray[np.int32]) -> Array:
     """The latents of the finest level: (3, colours, h, w) float32."""
     planes = [where.planes[number] for number in where.bands(1)[-1]]
-    bands = np.stack([where.view(buffer, plane) for plane in planes]).astype(np.float32)
+    bands = np.stack([where.view(buffer, plane) for plane in planes]).astype(np.float32) / 2
     return bands.reshape(ORIENTATIONS - 1, -1, *bands.shape[1:])
 
 
@@ -646,11 +652,12 @@ def _with_all_colours(planes: Array, axis: int = 0) -> Array:
 
 
 def _shrink(q: Array, by: Array) -> Array:
-    """What to take off latents so that each stands at the middle of what was rounded to it:
-    `by` (..., 2) for a magnitude of one and for all others; q has two axes more."""
-    one, more = by[..., 0, None, None], by[..., 1, None, None]
+    """What to take off latents so that each stands at the middle of what was rounded to it: by
+    magnitude in half steps, `by` (..., 3) for 1, 2 and more; q has two axes more."""
+    by = by[..., None, None, :]
     magnitude = np.abs(q)
-    return np.sign(q) * np.where(magnitude == 1, one, more)
+    more = np.where(magnitude == 2, by[..., 1], by[..., 2])
+    return np.sign(q) * np.where(magnitude == 1, by[..., 0], more)
 
 
 def _slope(residual: Array) -> Array:

@@ -64,6 +64,10 @@ OUTPUT_STEPS = np.array(
     [laplace.CENTRE_STEPS, laplace.SCALE_STEPS, laplace.SCALE_STEPS, laplace.WEIGHT_STEPS]
 )
 _FINEST_GRID = 24  # powers of two on either side of one, which scale float32 exactly
+NEXT = np.array([[0, 2], [2, 0], [1, 3], [3, 1]], np.uint8)
+"""The state after a latent, by the state before and the latent's parity. States 2 and 3 quantise
+with the second quantiser (Schwarz et al., "Hybrid video encoding with trellis-coded quantization",
+2019)."""
 _CHUNK = 1 << 12  # latents predicted at once when encoding: their inputs stay in the cache
 
 
@@ -93,6 +97,8 @@ class Layout:
     parent: NDArray[np.int32]
     grandparent: NDArray[np.int32]
     plane_of: NDArray[np.uint8]
+    lane: NDArray[np.int32]
+    lanes: int
     bounds: NDArray[np.int64]
     offsets: NDArray[np.int32]  # (planes, SAME_LEVEL), added to position
     parent_offsets: NDArray[np.int32]  # (planes, 27), added to parent
@@ -177,7 +183,8 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
     offsets = np.zeros((len(planes), SAME_LEVEL), np.int32)
     parent_offsets = np.zeros((len(planes), 3 * len(SQUARE)), np.int32)
     grandparent_offsets = np.zeros((len(planes), len(SQUARE)), np.int32)
-    positions, parents, grandparents, plane_ids, steps = [], [], [], [], []
+    positions, parents, grandparents, plane_ids, steps, lanes = [], [], [], [], [], []
+    lane = 0
     for number, p in enumerate(planes):
         zero = nothing[p.level]
 
@@ -226,6 +233,8 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
         grandparents.append((start + (y >> halvings) * stride + (x >> halvings)).ravel())
         grandparent_offsets[number] = square(0, stride)
         positions.append((p.start + y * p.stride + x).ravel())
+        lanes.append((lane + y).ravel())
+        lane += p.height
         plane_ids.append(np.full(p.height * p.width, number, np.uint8))
         lag = LAG * (p.orientation + p.colour) + LEVEL_LAG * (levels - p.level)
         steps.append((x + 2 * y + lag).ravel())
@@ -251,6 +260,8 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
         parent=np.concatenate(parents)[order].astype(np.int32),
         grandparent=np.concatenate(grandparents)[order].astype(np.int32),
         plane_of=np.concatenate(plane_ids)[order],
+        lane=np.concatenate(lanes)[order].astype(np.int32),
+        lanes=lane,
         bounds=np.concatenate([[0], np.cumsum(np.bincount(step))]).astype(np.int64),
         offsets=offsets,
         parent_offsets=parent_offsets,
@@ -263,7 +274,7 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
 def integer_features(values: NDArray) -> NDArray[np.float32]:
     """log2(1 + |v|) in 1/16 octaves, linear within an octave, as whole numbers in float32:
     (n, 2), first with the sign of v, then without. Exact for whole |v| < 2**24."""
-    mantissa, exponent = np.frexp(1 + np.abs(values.astype(np.float64)))
+    mantissa, exponent = np.frexp(1 + np.abs(values.astype(np.float64)) / 2)
     octaves = (exponent - 1) + (2 * mantissa - 1)
     feature = np.minimum(np.floor(octaves * FEATURE_STEPS), LARGEST_FEATURE)
     return np.stack([np.sign(values) * feature, feature], axis=-1).astype(np.float32)
@@ -277,6 +288,7 @@ def shape_of(hidden: int, levels: int) -> dict[str, tuple[int, ...]]:
         "orientation": (ORIENTATIONS, hidden),
         "colour": (COLOURS, hidden),
         "quality": (hidden,),
+        "second": (hidden,),
         "w2": (hidden, hidden),
         "b2": (hidden,),
         "w3": (hidden, 4),
@@ -345,6 +357,7 @@ class IntegerNetwork:
         unit = FEATURE_STEPS * self._steps["w1"]
         quality = self._parameters["quality"] * (log_step / LOG_STEP_UNITS)
         exact = embedding(self._parameters, planes).astype(np.float64) + quality
+        exact = np.concatenate([exact, exact + self._parameters["second"]])
         rounded = np.rint(exact * unit).astype(np.float32)
         _check_exact(self._w1, np.abs(rounded).max(axis=0), LARGEST_FEATURE)
         return rounded
@@ -353,8 +366,17 @@ class IntegerNetwork:
         self, features: NDArray[np.float32], bias: NDArray[np.float32]
     ) -> laplace.GridParameters:
         """Grid parameters for n latents: features (n, FEATURES) and bias (n, hidden)."""
-        hidden = features @ self._w1
-        hidden += bias
+        return self._rest(features @ self._w1 + bias)
+
+    def both(
+        self, features: NDArray[np.float32], bias: NDArray[np.float32], plane: Integers
+    ) -> tuple[laplace.GridParameters, laplace.GridParameters]:
+        """The same for both quantisers; bias: all of them."""
+        product = features @ self._w1
+        planes = len(bias) // 2
+        return self._rest(product + bias[plane]), self._rest(product + bias[plane + planes])
+
+    def _rest(self, hidden: NDArray[np.float32]) -> laplace.GridParameters:
         hidden = _activate(hidden, HIDDEN_STEPS / (FEATURE_STEPS * self._steps["w1"]))
         hidden = hidden @ self._w2
         hidden += self._b2
@@ -436,8 +458,8 @@ def predict(
     where: Layout,
     buffer: Integers,
     log_step: int,
-    planes: range | None = None,
-) -> Iterator[tuple[slice | Integers, laplace.Rows]]:
+    second: NDArray[np.uint8],
+) -> Iterator[tuple[slice, laplace.Rows]]:
     """The distributions of all latents, or of those of some planes that are not zero, a part of
     the decoding order at a time.
 
@@ -447,31 +469,51 @@ def predict(
     """
     bias = network.bias(where.planes, log_step)
     quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
-    active = is_active(where, buffer, planes)
-    present = buffer != 0
-    features = np.zeros((where.size, 2), np.float32)
-    features[present] = integer_features(buffer[present])
-    if planes is None:
-        parts: Iterator[tuple[slice, slice | Integers]] = ((x, x) for x in _parts(where.bounds))
-    else:
-        latents = where.of_planes(planes)
-        wanted = present[where.position[latents]]
-        latents, active = latents[wanted], active[wanted]
-        starts = range(0, len(latents), _CHUNK)
-        parts = ((slice(x, x + _CHUNK), latents[x : x + _CHUNK]) for x in starts)
-    for of_active, part in parts:
-        plane = where.plane_of[part]
-        grid = laplace.GridParameters(*(p[plane] for p in quiet))
-        some = np.flatnonzero(active[of_active])
+    active = is_active(where, buffer)
+    features = all_features(buffer)
+    for part in _parts(where.bounds):
+        which = where.plane_of[part] + len(where.planes) * second[where.position[part]].astype(int)
+        grid = laplace.GridParameters(*(p[which] for p in quiet))
+        some = np.flatnonzero(active[part])
         if len(some):
-            inputs = where.inputs(some + part.start if isinstance(part, slice) else part[some])
-            result = network(gather(features, inputs), bias[plane[some]])
+            inputs = where.inputs(some + part.start)
+            result = network(gather(features, inputs), bias[which[some]])
             for target, values in zip(grid, result, strict=True):
                 target[some] = values
         yield part, laplace.frequency_rows(grid)
-        here = where.position[part]
-        here = here[present[here]]
-        features[here] = integer_features(buffer[here])
+
+
+def all_features(buffer: Integers) -> NDArray[np.float32]:
+    present = buffer != 0
+    features = np.zeros((buffer.size, 2), np.float32)
+    features[present] = integer_features(buffer[present])
+    return features
+
+
+def symbols(where: Layout, buffer: Integers) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Of latents in half steps, what is coded, and which are of the second quantiser: (size,)."""
+    coded, second = np.zeros(where.size, np.int32), np.zeros(where.size, np.uint8)
+    for level in sorted({p.level for p in where.planes}):
+        for group in where.bands(level):
+            planes = [where.planes[i] for i in group]
+            if planes[0].orientation == 0:
+                for plane in planes:
+                    where.view(coded, plane)[:] = where.view(buffer, plane) >> 1
+                continue
+            whole = np.concatenate([where.view(buffer, plane) for plane in planes]).T
+            columns = np.abs(whole)
+            state = np.zeros(columns.shape[1], np.uint8)
+            q = np.empty(columns.shape, np.uint8)
+            for x, magnitude in enumerate(columns):
+                q[x] = state >> 1
+                state = NEXT[state, (magnitude + q[x] >> 1) & (magnitude > 0)]
+            k = np.sign(whole) * (columns + q >> 1)
+            k[whole == 0] = 0
+            for n, plane in enumerate(planes):
+                rows = slice(n * plane.height, (n + 1) * plane.height)
+                where.view(coded, plane)[:] = k.T[rows]
+                where.view(second, plane)[:] = q.T[rows]
+    return coded, second
 
 
 def _parts(bounds: NDArray[np.int64]) -> Iterator[slice]:
@@ -491,8 +533,9 @@ def encode(
 ) -> None:
     """Code all latents of an image; `buffer` (where.size,) int32 holds them, zeros elsewhere."""
     done = 0
-    for part, rows in predict(network, where, buffer, log_step):
-        values = buffer[where.position[part]]
+    coded, second = symbols(where, buffer)
+    for part, rows in predict(network, where, buffer, log_step, second):
+        values = coded[where.position[part]]
         order = np.arange(done, done + len(values))
         steps = np.searchsorted(where.bounds, order, side="right")
         encoder.encode_steps(values, rows, steps)
@@ -523,25 +566,32 @@ def decode(
     near = np.zeros(where.size, bool)  # some neighbour of the same level is not zero
     by_square = np.zeros(where.size, bool)  # the 3x3 square around here is not all zero
     bounds = where.bounds if steps is None else where.bounds[: steps + 1]
+    state = np.zeros(where.lanes, np.uint8)
+    details = np.array([p.orientation > 0 for p in where.planes])
+    count = len(where.planes)
     for begin, end in pairwise(bounds.tolist()):
         if begin == end:
             continue
         position = where.position[begin:end]
-        plane = where.plane_of[begin:end]
-        rows = quiet_rows.take(plane)
+        plane, lane = where.plane_of[begin:end], where.lane[begin:end]
+        before = state[lane]
+        which = plane + count * (before >> 1).astype(int)
+        rows = quiet_rows.take(which)
         some = np.flatnonzero(near[position] | by_square[where.parent[begin:end]])
         if len(some):
             result = network(
-                gather(features, where.inputs(some + begin)), bias[plane[some]]
+                gather(features, where.inputs(some + begin)), bias[which[some]]
             )
             fresh = laplace.frequency_rows(result)
             rows.frequencies[some] = fresh.frequencies
             rows.base[some] = fresh.base
             rows.shift[some] = fresh.shift
         values = decoder.decode(rows)
+        state[lane] = NEXT[before, values & details[plane]]
         found = np.flatnonzero(values)
         if len(found):
             values, at = values[found], position[found]
+            values = 2 * values - np.sign(values) * (before[found] >> 1)
             buffer[at] = values
             features[at] = integer_features(values)
             plane = plane[found]

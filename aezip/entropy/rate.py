@@ -56,13 +56,17 @@ def rate(
     features[present] = context.integer_features(latents[present])
     features *= buffer.dtype.type(1 / context.FEATURE_STEPS)
     inputs = context.gather(features, where.inputs(some))
-    planes = len(where.planes)
+    coded, second = context.symbols(where, latents.astype(np.int32))
+    coded = coded.astype(buffer.dtype)
+    planes = 2 * len(where.planes)
+    plane_of = where.plane_of + len(where.planes) * second[where.position].astype(np.intp)
     # One row for each plane, with all features zero, then one for each latent with a context.
     which = np.concatenate([quiet, some])
-    plane = np.concatenate([np.arange(planes), where.plane_of[some]])
-    row = ops.asarray(np.concatenate([where.plane_of[quiet], planes + np.arange(len(some))]))
+    plane = np.concatenate([np.arange(planes), plane_of[some]])
+    row = ops.asarray(np.concatenate([plane_of[quiet], planes + np.arange(len(some))]))
     inputs = np.concatenate([np.zeros((planes, inputs.shape[1]), inputs.dtype), inputs])
     bias = context.embedding(parameters, where.planes)
+    bias = np.concatenate([bias, bias + parameters["second"]])
     bias = bias + parameters["quality"] * parameters["quality"].dtype.type(
         log_step / context.LOG_STEP_UNITS
     )
@@ -74,7 +78,7 @@ def rate(
     hidden, clip2 = nn.clipped_relu(hidden, context.HIDDEN_LIMIT)
     output, back3 = nn.dense(hidden, parameters["w3"], parameters["b3"])
     position = ops.asarray(where.position[which])
-    bits, (by_value, *by_outputs) = laplace.mixture_bits(buffer[position], *output[row].T)
+    bits, (by_value, *by_outputs) = laplace.mixture_bits(coded[position], *output[row].T)
     bits *= weight
 
     def backprop() -> tuple[Array, Parameters]:
@@ -82,6 +86,7 @@ def rate(
         slope = by_value
         if unrounded is not None:
             exact = unrounded[position]
+            exact = exact + np.sign(exact) * second[position] * exact.dtype.type(0.5)
             distributions = output[row].T
             half = buffer.dtype.type(0.5)
             slope = laplace.mixture_bits(exact + half, *distributions)[0]
@@ -103,7 +108,10 @@ def rate(
         order = np.argsort(plane, kind="stable")
         starts = ops.asarray(np.searchsorted(plane[order], np.arange(planes)))
         np.add.reduceat(dhidden[ops.asarray(order)], starts, axis=0, out=dbias)
-        d.update(context.embedding_gradient(dbias, where.planes, parameters))
+        half_way = len(where.planes)
+        d["second"] = dbias[half_way:].sum(axis=0)
+        both = dbias[:half_way] + dbias[half_way:]
+        d.update(context.embedding_gradient(both, where.planes, parameters))
         d["quality"] = dbias.sum(axis=0) * dbias.dtype.type(log_step / context.LOG_STEP_UNITS)
         return dbuffer, d
 
