@@ -396,14 +396,15 @@ def _gradients(
     """
     parts = _parts(images, autoencoder.codes)
     if jobs <= 1 or ops is not nn.NUMPY:
+        memories: list[list[Any]] = [[] for _ in parts]
 
         def compute_here(
             used: Autoencoder, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
             there = {name: ops.asarray(value) for name, value in used.parameters.items()}
             found = []
-            for (part, codes), rng in zip(parts, rngs, strict=True):
-                as_used = type(used)(used.config, there, used.grids, codes)
+            for (part, codes), memory, rng in zip(parts, memories, rngs, strict=True):
+                as_used = type(used)(used.config, there, used.grids, codes, memory)
                 gradients = as_used.sample_loss(part, progress, rng).gradients or {}
                 found.append({name: ops.to_host(value) for name, value in gradients.items()})
             return found
@@ -425,16 +426,21 @@ def _gradients(
             autoencoder.codes = kept.arrays()[0]
         parameters, *gradients = (slot.named(own) for slot in slots)
         state = (autoencoder.arch, autoencoder.config, list(own), pixels, kept, slots)
-        run = stack.enter_context(workers.crew(_gradient_worker, state, jobs))
+        runs = [
+            stack.enter_context(workers.crew(_gradient_worker, (number, *state), 1))
+            for number in range(_BATCHES)
+        ]
 
         def compute(
             used: Autoencoder, progress: float, rngs: list[np.random.Generator]
         ) -> list[Parameters]:
             for name, value in used.parameters.items():
                 parameters[name][:] = value
-            found = run([(batch, used.grids, progress, rng) for batch, rng in enumerate(rngs)])
+            found = [
+                run([(used.grids, progress, rng)]) for run, rng in zip(runs, rngs, strict=True)
+            ]
             return [
-                {k: arrays[k] for k in names}
+                {k: arrays[k] for k in next(names)}
                 for names, arrays in zip(found, gradients, strict=True)
             ]
 
@@ -456,11 +462,12 @@ def _parts(
     ]
 
 
-_Batch = tuple[int, dict[str, int], float, np.random.Generator]
-"""Its number, the grids that parameters are rounded to or none, progress, what is drawn from."""
+_Batch = tuple[dict[str, int], float, np.random.Generator]
+"""The grids that parameters are rounded to or none, progress, what is drawn from."""
 
 
 def _gradient_worker(
+    number: int,
     arch: str,
     config: dict[str, Any],
     names: list[str],
@@ -468,17 +475,18 @@ def _gradient_worker(
     kept: Shared | None,
     slots: list[Shared],
 ) -> Callable[[_Batch], list[str]]:
-    """In a process of its own: computes the gradients of a batch, and says which there are."""
-    parts = _parts(pixels.arrays(), kept.arrays()[0] if kept else None)
-    parameters, *gradients = (slot.named(names) for slot in slots)
+    """In a process of its own: computes the gradients of the batches of one number, and says which
+    there are."""
+    images, codes = _parts(pixels.arrays(), kept.arrays()[0] if kept else None)[number]
+    parameters, gradients = (slots[k].named(names) for k in (0, 1 + number))
+    memory: list[Any] = []
 
     def work(batch: _Batch) -> list[str]:
-        number, grids, progress, rng = batch
-        images, codes = parts[number]
-        autoencoder = ARCHITECTURES[arch](config, parameters, grids, codes)
+        grids, progress, rng = batch
+        autoencoder = ARCHITECTURES[arch](config, parameters, grids, codes, memory)
         found = autoencoder.sample_loss(images, progress, rng).gradients or {}
         for name, value in found.items():
-            gradients[number][name][:] = value
+            gradients[name][:] = value
         return list(found)
 
     return work

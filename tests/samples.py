@@ -59,7 +59,7 @@ def random_parameters(rng: np.random.Generator, hidden: int, levels: int) -> Par
     for name, shape in context.shape_of(hidden, levels).items():
         size = (2 / shape[0]) ** 0.5 if name in context.WEIGHTS else 0.3
         p[name] = rng.normal(scale=size, size=shape).astype(np.float32)
-    p["b3"] += np.array([0, 0, 1, 0.5], np.float32)
+    p["b3"] += np.tile(np.float32([0, 0, 1, 0.5]), 2)
     return p
 
 

@@ -61,7 +61,8 @@ class Autoencoder(ABC):
     grids: of each travelling parameter, the base-2 logarithm of the grid it is rounded to when
     it travels; empty while parameters are not rounded. codes: (images, latents) float32, while
     training an architecture with `code_size` only: what it keeps of each image of the collection
-    from one visit to the next, NaN before the first.
+    from one visit to the next, NaN before the first. memory: while training, what an architecture
+    keeps from one batch to the next; those of one memory are computed one after the other.
     """
 
     arch: ClassVar[str]
@@ -77,11 +78,13 @@ class Autoencoder(ABC):
         parameters: Parameters,
         grids: Mapping[str, int] | None = None,
         codes: NDArray[np.float32] | None = None,
+        memory: list[Any] | None = None,
     ) -> None:
         self.config = dict(config)
         self.parameters = parameters
         self.grids = dict(grids or {})
         self.codes = codes
+        self.memory = memory
 
     # --- what an architecture provides ---
 

@@ -1,6 +1,6 @@
 """Photographs of any size: a wavelet pyramid with learned filters, a network that predicts each
-level's details from the coarser image, one context model for all latents, and a small network that
-removes artefacts.
+level's details from the coarser image, trellis-coded latents with one context model for all, and a
+small network that removes artefacts.
 
 The transform is invertible by construction, so the analysis has no parameters of its own. It
 starts where classical coding ends (CDF 9/7, colours by the collection's principal axes), and one
@@ -10,8 +10,9 @@ Grey images are the first of the three colour planes. Transparency is one more i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ from aezip.autoencoders.base import (
     Pixels,
     Shapes,
     log_step,
-    step_size as _plain_step_size,
+    step_size,
     whole_numbers,
 )
 from aezip.autoencoders.lifting import Bands
@@ -45,12 +46,15 @@ _GREY = np.float32(np.sqrt(3))  # of a grey image in the plane that is the sum o
 _COLOURED = 2000  # images, about, whose colours the axes are taken from
 _CROP = 256  # side of the crops trained on
 _SAMPLE = 8192  # latents per crop that the context network is trained on
+_REPLAYED = 128  # crops that the filter learns from again
+_REPLAYS = 6  # steps of the filter for one of all
+_PARTS, _PART = 4, 128  # of crops for a step of the filter, and their side
 _MIDDLE = 128
 _OPAQUE = 255
 _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded together, by channels
-_ROUNDING = np.float32(0.35)  # in training, in place of rate-distortion optimised quantisation
-_PASSES = (0, 0, 1, 1, 2, 2, 2, 2, 2, 2)  # of rate-distortion optimised quantisation, by effort
+_PASSES = (0, 1, 1, 1, 1, 2, 2, 2, 2, 2)  # of the choice of latents, by effort
 _TRAINING_PASSES = 1  # the second would take as long for hardly other latents
+_GAIN = 0.2  # octaves by which the steps of two quantisers are wider than those of one
 _REFINEMENTS = (0, 0, 0, 0, 0, 0, 0, 1, 2, 4)  # after them, by effort
 _REFINED_LEVELS = 2
 _REFINED_BY = 0.2  # steps, at most
@@ -58,17 +62,10 @@ _REFINED_SHARE = 0.5
 _EVALUATED = (25, 50, 75, 90)  # qualities
 _TRANSFORM_FROM = 0.3  # of the training
 _RATES = {
-    "context": 1.0, "prediction": 0.6, "filter": 1.2, "shrink": 0.3, "gain": 0.1, "lifting": 0.02,
+    "context": 1.0, "prediction": 0.6, "filter": 1.6, "shrink": 0.3, "gain": 0.1, "lifting": 0.02,
 }  # fmt: skip
 _FIRST = {"context", "prediction"}
 _COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96, those between more often
-
-_COARSER = 12  # log steps: of each of two quantisers, for the same error
-
-
-def step_size(log: int) -> float:
-    return _plain_step_size(log + _COARSER)
-
 
 layout = lru_cache(maxsize=2)(context.layout)
 
@@ -81,9 +78,9 @@ class _Rounded:
     level: int
     orientations: range
     steps: Array  # (orientations, colours, 1, 1), in grey levels
-    scaled: Array  # latents in steps
-    q: Array  # rounded
-    value: Array  # what is decoded from them
+    scaled: Array  # in steps
+    q: Array  # latents, in half steps
+    value: Array  # what is decoded from them, in steps
 
     @property
     def decoded(self) -> Array:
@@ -109,6 +106,32 @@ class _Rounded:
         return by_scaled / self.steps
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """A crop as it was decoded in an earlier step of the training, not yet filtered."""
+
+    pixels: Pixels
+    error: NDArray[np.float16]  # (planes, h, w), of the decoded planes
+    latents: NDArray[np.int8]  # (3, planes, h / 2, w / 2), of the finest level, in half steps
+    log: int
+    worth: float  # what a squared error counts in the loss
+
+    def part(self, top: int, left: int) -> tuple[Array, Array]:
+        """(error, latents in steps) of the part at a place of the crop."""
+        error = self.error[:, top : top + _PART, left : left + _PART].astype(np.float32)
+        block = postfilter.BLOCK
+        rows, columns = (slice(x // block, (x + _PART) // block) for x in (top, left))
+        return error, self.latents[:, :, rows, columns].astype(np.float32) / 2
+
+
+@dataclass
+class _Replay:
+    """The crops that were decoded last, for the filter to learn from."""
+
+    turn: int = -1
+    crops: deque[_Decoded] = field(default_factory=lambda: deque(maxlen=_REPLAYED))
+
+
 class Pyramid(Autoencoder):
     """config: levels, hidden (width of the context network), prediction and filter (widths of the
     other two), quality (that `compress` uses unless told otherwise)."""
@@ -121,15 +144,16 @@ class Pyramid(Autoencoder):
 
     @classmethod
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
-        config = {"levels": 6, "hidden": 64, "prediction": 32, "filter": 32, "quality": quality}
+        config = {"levels": 6, "hidden": 64, "prediction": 32, "filter": 64, "quality": quality}
         parameters = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
         parameters["colour"][:] = _principal_colours(images)
         parameters["lifting"][:] = lifting.start(config["levels"])
+        parameters["gain"][:] = _GAIN
         for name, shape in context.shape_of(config["hidden"], config["levels"]).items():
             if name in context.WEIGHTS:
                 size = 0.02 if name == "w3" else np.sqrt(2 / shape[0])
                 parameters["context." + name][:] = rng.normal(size=shape) * size
-        parameters["context.b3"][:] = (0, -1, 1, 0.6)
+        parameters["context.b3"][:] = 2 * (0, -1, 1, 0.6)
         predictor = prediction.start(COLOURS, config["levels"], config["prediction"], rng)
         for name, value in predictor.items():
             parameters["prediction." + name][:] = value
@@ -193,9 +217,41 @@ class Pyramid(Autoencoder):
     def sample_loss(
         self, images: Sequence[Pixels], progress: float, rng: np.random.Generator
     ) -> Loss:
+        filtered = progress >= _TRANSFORM_FROM
+        if filtered and self.memory is not None:
+            # What takes the time is to decode a crop. The filter learns from it several times.
+            if not self.memory:
+                self.memory.append(_Replay())
+            (replay,) = self.memory
+            replay.turn += 1
+            if replay.turn % _REPLAYS:
+                return self._filter_loss(replay.crops, rng)
         crop = _random_crop(images, rng)
         log = round(_FINEST + (_COARSEST - _FINEST) * float(rng.beta(2, 2)))
-        return self._loss(crop, log, sample=(_SAMPLE, rng), filtered=progress >= _TRANSFORM_FROM)
+        return self._loss(crop, log, sample=(_SAMPLE, rng), filtered=filtered)
+
+    def _filter_loss(self, crops: Sequence[_Decoded], rng: np.random.Generator) -> Loss:
+        """Of parts of crops decoded before, with the gradients of the filter alone."""
+        parameters = _section(self.parameters, "filter")
+        d: Parameters = {k: np.zeros_like(v) for k, v in parameters.items()}
+        squared_error, samples = 0.0, 0
+        for number in rng.integers(len(crops), size=_PARTS):
+            crop = crops[number]
+            top, left = (
+                postfilter.BLOCK * int(rng.integers(max(n - _PART, 0) // postfilter.BLOCK + 1))
+                for n in crop.error.shape[1:]
+            )
+            planes = self._to_planes(crop.pixels)[0][:, top : top + _PART, left : left + _PART]
+            error, q = (ops_of(planes).asarray(x) for x in crop.part(top, left))
+            image, back = self._filter(planes + error, q, crop.log)
+            error = image - planes
+            squared_error += float(np.vdot(error, error))
+            samples += error.size
+            share = np.float32(2 * crop.worth * crop.error.size / error.size / _PARTS)
+            for name, value in back(error * share)[1].items():
+                d[name] += value
+        gradients = {"filter." + k: v for k, v in d.items()}
+        return Loss(0.0, squared_error, samples, samples, 0.0, gradients)
 
     def evaluate(self, images: Sequence[Pixels]) -> Loss:
         rng = np.random.default_rng(0)
@@ -219,10 +275,9 @@ class Pyramid(Autoencoder):
     ) -> Loss:
         """Rate and distortion of a crop at a quantiser step; with `sample`, gradients too.
 
-        Latents are rounded, and the gradient passes straight through the rounding: additive noise
-        would never show the context model the zeros that most latents are. Once parameters are
-        rounded, too, it is the encoder that rounds latents: only then has it the network that it
-        decides with.
+        Latents are rounded as the encoder does it, and the gradient passes straight through the
+        rounding: additive noise would never show the context model the zeros that most latents
+        are.
         """
         p, step = self.parameters, np.float32(step_size(log))
         planes = self._to_planes(pixels)[0]
@@ -237,14 +292,13 @@ class Pyramid(Autoencoder):
                 where.view(buffer, plane)[:] = q - known
                 where.view(unrounded, plane)[:] = group.scaled[at] - known / 2
 
-        low = self._round(bands.low[None], self.config["levels"], range(1), log)
+        low = self._round(bands.low[None], self.config["levels"], range(1), log, where, buffer)
         put(low)
         image, details, undo = low.decoded[0], [], []
         for level in range(self.config["levels"], 0, -1):
             expected, back_prediction = self._predict(image, level, log)
             residual = np.stack(bands.high[level - 1]) - expected
-            group = self._round(residual, level, range(1, ORIENTATIONS), log)
-            group = self._as_encoded(group, where, buffer, log)
+            group = self._round(residual, level, range(1, ORIENTATIONS), log, where, buffer)
             put(group)
             details.append(group)
             taps = p["lifting"][level - 1]
@@ -253,6 +307,7 @@ class Pyramid(Autoencoder):
         bits, back_rate = rate(
             _section(p, "context"), where, buffer, log, sample, unrounded if filtered else None
         )
+        unfiltered = image
         if filtered:
             image, back_filter = self._filter(image, details[-1].q / 2, log)
         error = image - planes
@@ -295,36 +350,50 @@ class Pyramid(Autoencoder):
         # The finest steps take ten times the bits of the coarsest; each should be heard.
         weight = np.float32(1 / np.sqrt(max(bits, 1) * pixel_count))
         loss.gradients = {k: v * weight for k, v in d.items()}
+        if filtered and self.memory:
+            self.memory[0].crops.append(
+                _Decoded(
+                    pixels,
+                    ops_of(image).to_host(unfiltered - planes).astype(np.float16),
+                    ops_of(image).to_host(details[-1].q).astype(np.int8),
+                    log,
+                    float(worth * weight),
+                )
+            )
         return loss
 
-    def _round(self, bands: Array, level: int, orientations: range, log: int) -> _Rounded:
-        """Latents of bands (orientations, colours, h, w) as training rounds them."""
+    def _round(
+        self, bands: Array, level: int, orientations: range, log: int, where: Layout, buffer: Array
+    ) -> _Rounded:
+        """Bands (orientations, colours, h, w) as the encoder rounds them, given the latents before
+        them in `buffer`."""
         key = level - 1, slice(orientations.start, orientations.stop), slice(bands.shape[1])
         steps = self._band_steps(log)[key][..., None, None]
-        shrink = self.parameters["shrink"][key]
         scaled = bands / steps
-        # Differences between neighbours are coded of the low-pass band: a dead zone saves nothing.
-        rounding = _ROUNDING if orientations.start else np.float32(0.5)
-        q = 2 * np.copysign(np.floor(np.abs(scaled) + rounding), scaled)
-        value = q / 2 - _shrink(q, shrink)
+        if orientations.start:
+            q = self._as_encoded(scaled, level, log, where, buffer)
+        else:
+            q = 2 * np.rint(scaled)
+        value = q / 2 - _shrink(q, self.parameters["shrink"][key])
         return _Rounded(level, orientations, steps, scaled, q, value)
 
-    def _as_encoded(self, group: _Rounded, where: Layout, buffer: Array, log: int) -> _Rounded:
-        """`group` with the latents that the encoder chooses, given those before it in `buffer`."""
+    def _as_encoded(
+        self, scaled: Array, level: int, log: int, where: Layout, buffer: Array
+    ) -> Array:
+        """Details of a level (3, colours, h, w), in steps, as half steps."""
         ops = ops_of(buffer)
         whole = ops.to_host(buffer).astype(np.int32)
-        scaled = np.zeros(where.size, np.float32)
-        for at, plane in group.planes(where):
-            where.view(scaled, plane)[:] = ops.to_host(group.scaled[at])
-        some, values = where.bands(group.level)[-1], self._values(where, log)
-        quantise.optimise(self._network, where, whole, scaled, log, values, some, _TRAINING_PASSES)
-        q = np.empty(group.q.shape, np.float32)
-        for at, plane in group.planes(where):
-            q[at] = where.view(whole, plane)
-        q = ops.asarray(q)
-        colours = slice(group.q.shape[1])
-        shrink = self.parameters["shrink"][group.level - 1, 1:, colours]
-        return replace(group, q=q, value=q / 2 - _shrink(q, shrink))
+        targets = np.zeros(where.size, np.float32)
+        group, details = where.bands(level)[-1], ops.to_host(scaled)
+        planes = [where.planes[number] for number in group]
+        for plane in planes:
+            where.view(targets, plane)[:] = details[plane.orientation - 1, plane.colour]
+        values = self._values(where, log)
+        quantise.optimise(
+            self._network, where, whole, targets, log, values, group, _TRAINING_PASSES
+        )
+        q = np.stack([where.view(whole, plane) for plane in planes]).astype(np.float32)
+        return ops.asarray(q.reshape(scaled.shape))
 
     def _values(self, where: Layout, log: int) -> NDArray[np.float32]:
         """Of each plane, the bits that a squared error of one of its steps is worth."""
@@ -495,7 +564,9 @@ class Pyramid(Autoencoder):
                     plane = where.planes[number]
                     latents = where.view(buffer, plane)
                     q = (2 * median.restore(latents >> 1) if low else latents).astype(np.float32)
-                    q = q / 2 - _shrink(q, shrink[_key(plane)])
+                    taken_off = _shrink(q, shrink[_key(plane)])
+                    q /= 2
+                    q -= taken_off
                     q *= steps[_key(plane)]
                     values.append(q)
                 if expected is None:

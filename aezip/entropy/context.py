@@ -64,10 +64,10 @@ OUTPUT_STEPS = np.array(
     [laplace.CENTRE_STEPS, laplace.SCALE_STEPS, laplace.SCALE_STEPS, laplace.WEIGHT_STEPS]
 )
 _FINEST_GRID = 24  # powers of two on either side of one, which scale float32 exactly
+OUTPUTS = 4  # of the network, for each quantiser: the parameters of a mixture
 NEXT = np.array([[0, 2], [2, 0], [1, 3], [3, 1]], np.uint8)
-"""The state after a latent, by the state before and the latent's parity. States 2 and 3 quantise
-with the second quantiser (Schwarz et al., "Hybrid video encoding with trellis-coded quantization",
-2019)."""
+"""The state after a latent, by the state before and the parity of what is coded of it. In states 2
+and 3 the second quantiser is used."""
 _CHUNK = 1 << 12  # latents predicted at once when encoding: their inputs stay in the cache
 
 
@@ -97,8 +97,6 @@ class Layout:
     parent: NDArray[np.int32]
     grandparent: NDArray[np.int32]
     plane_of: NDArray[np.uint8]
-    lane: NDArray[np.int32]
-    lanes: int
     bounds: NDArray[np.int64]
     offsets: NDArray[np.int32]  # (planes, SAME_LEVEL), added to position
     parent_offsets: NDArray[np.int32]  # (planes, 27), added to parent
@@ -183,8 +181,7 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
     offsets = np.zeros((len(planes), SAME_LEVEL), np.int32)
     parent_offsets = np.zeros((len(planes), 3 * len(SQUARE)), np.int32)
     grandparent_offsets = np.zeros((len(planes), len(SQUARE)), np.int32)
-    positions, parents, grandparents, plane_ids, steps, lanes = [], [], [], [], [], []
-    lane = 0
+    positions, parents, grandparents, plane_ids, steps = [], [], [], [], []
     for number, p in enumerate(planes):
         zero = nothing[p.level]
 
@@ -233,8 +230,6 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
         grandparents.append((start + (y >> halvings) * stride + (x >> halvings)).ravel())
         grandparent_offsets[number] = square(0, stride)
         positions.append((p.start + y * p.stride + x).ravel())
-        lanes.append((lane + y).ravel())
-        lane += p.height
         plane_ids.append(np.full(p.height * p.width, number, np.uint8))
         lag = LAG * (p.orientation + p.colour) + LEVEL_LAG * (levels - p.level)
         steps.append((x + 2 * y + lag).ravel())
@@ -260,8 +255,6 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
         parent=np.concatenate(parents)[order].astype(np.int32),
         grandparent=np.concatenate(grandparents)[order].astype(np.int32),
         plane_of=np.concatenate(plane_ids)[order],
-        lane=np.concatenate(lanes)[order].astype(np.int32),
-        lanes=lane,
         bounds=np.concatenate([[0], np.cumsum(np.bincount(step))]).astype(np.int64),
         offsets=offsets,
         parent_offsets=parent_offsets,
@@ -288,11 +281,10 @@ def shape_of(hidden: int, levels: int) -> dict[str, tuple[int, ...]]:
         "orientation": (ORIENTATIONS, hidden),
         "colour": (COLOURS, hidden),
         "quality": (hidden,),
-        "second": (hidden,),
         "w2": (hidden, hidden),
         "b2": (hidden,),
-        "w3": (hidden, 4),
-        "b3": (4,),
+        "w3": (hidden, 2 * OUTPUTS),
+        "b3": (2 * OUTPUTS,),
     }
 
 
@@ -341,7 +333,7 @@ class IntegerNetwork:
         unit = HIDDEN_STEPS * steps["w2"]
         self._b2 = np.rint(parameters["b2"] * unit).astype(np.float32)
         unit = HIDDEN_STEPS * steps["w3"]
-        self._scale3 = (OUTPUT_STEPS / unit).astype(np.float32)
+        self._scale3 = (np.tile(OUTPUT_STEPS, 2) / unit).astype(np.float32)
         # Half a grid step, so that the final floor rounds to nearest.
         half = 0.5 / self._scale3
         self._b3 = np.rint(parameters["b3"] * unit + half).astype(np.float32)
@@ -357,26 +349,17 @@ class IntegerNetwork:
         unit = FEATURE_STEPS * self._steps["w1"]
         quality = self._parameters["quality"] * (log_step / LOG_STEP_UNITS)
         exact = embedding(self._parameters, planes).astype(np.float64) + quality
-        exact = np.concatenate([exact, exact + self._parameters["second"]])
         rounded = np.rint(exact * unit).astype(np.float32)
         _check_exact(self._w1, np.abs(rounded).max(axis=0), LARGEST_FEATURE)
         return rounded
 
     def __call__(
         self, features: NDArray[np.float32], bias: NDArray[np.float32]
-    ) -> laplace.GridParameters:
-        """Grid parameters for n latents: features (n, FEATURES) and bias (n, hidden)."""
-        return self._rest(features @ self._w1 + bias)
-
-    def both(
-        self, features: NDArray[np.float32], bias: NDArray[np.float32], plane: Integers
-    ) -> tuple[laplace.GridParameters, laplace.GridParameters]:
-        """The same for both quantisers; bias: all of them."""
-        product = features @ self._w1
-        planes = len(bias) // 2
-        return self._rest(product + bias[plane]), self._rest(product + bias[plane + planes])
-
-    def _rest(self, hidden: NDArray[np.float32]) -> laplace.GridParameters:
+    ) -> NDArray[np.int64]:
+        """Grid parameters of n latents for either quantiser: (n, 2, OUTPUTS), of features
+        (n, FEATURES) and bias (n, hidden)."""
+        hidden = features @ self._w1
+        hidden += bias
         hidden = _activate(hidden, HIDDEN_STEPS / (FEATURE_STEPS * self._steps["w1"]))
         hidden = hidden @ self._w2
         hidden += self._b2
@@ -384,8 +367,11 @@ class IntegerNetwork:
         output = hidden @ self._w3
         output += self._b3
         output *= self._scale3
-        grid = np.floor(output.T).astype(np.int64)  # each parameter's values side by side
-        return laplace.GridParameters(*grid)
+        return np.floor(output, out=output).astype(np.int64).reshape(-1, 2, OUTPUTS)
+
+    def quiet(self, bias: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The same where all inputs are zero: (planes, 2, OUTPUTS)."""
+        return self(np.zeros((len(bias), FEATURES), np.float32), bias)
 
 
 def _activate(x: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
@@ -457,33 +443,31 @@ def predict(
     network: IntegerNetwork,
     where: Layout,
     buffer: Integers,
-    log_step: int,
     second: NDArray[np.uint8],
+    log_step: int,
 ) -> Iterator[tuple[slice, laplace.Rows]]:
-    """The distributions of all latents, or of those of some planes that are not zero, a part of
-    the decoding order at a time.
+    """The distributions of all latents, a part of the decoding order at a time.
 
-    buffer: (where.size,) int32, the latents, zeros elsewhere. It is read as each part is asked
-    for, so a latent changed meanwhile changes what later parts are predicted from; one that was
-    zero at the start must stay so.
+    buffer: (where.size,) int32, the latents, zeros elsewhere. second: (where.size,) which of them
+    the second quantiser has.
     """
     bias = network.bias(where.planes, log_step)
-    quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
+    quiet = network.quiet(bias)
     active = is_active(where, buffer)
     features = all_features(buffer)
     for part in _parts(where.bounds):
-        which = where.plane_of[part] + len(where.planes) * second[where.position[part]].astype(int)
-        grid = laplace.GridParameters(*(p[which] for p in quiet))
+        plane, chosen = where.plane_of[part], second[where.position[part]]
+        grid = quiet[plane, chosen]
         some = np.flatnonzero(active[part])
         if len(some):
-            inputs = where.inputs(some + part.start)
-            result = network(gather(features, inputs), bias[which[some]])
-            for target, values in zip(grid, result, strict=True):
-                target[some] = values
-        yield part, laplace.frequency_rows(grid)
+            inputs = gather(features, where.inputs(some + part.start))
+            result = network(inputs, bias[plane[some]])
+            grid[some] = result[np.arange(len(some)), chosen[some]]
+        yield part, laplace.frequency_rows(laplace.GridParameters(*grid.T))
 
 
 def all_features(buffer: Integers) -> NDArray[np.float32]:
+    """The features of each latent of a buffer: (size, 2)."""
     present = buffer != 0
     features = np.zeros((buffer.size, 2), np.float32)
     features[present] = integer_features(buffer[present])
@@ -491,28 +475,21 @@ def all_features(buffer: Integers) -> NDArray[np.float32]:
 
 
 def symbols(where: Layout, buffer: Integers) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Of latents in half steps, what is coded, and which are of the second quantiser: (size,)."""
-    coded, second = np.zeros(where.size, np.int32), np.zeros(where.size, np.uint8)
-    for level in sorted({p.level for p in where.planes}):
-        for group in where.bands(level):
-            planes = [where.planes[i] for i in group]
-            if planes[0].orientation == 0:
-                for plane in planes:
-                    where.view(coded, plane)[:] = where.view(buffer, plane) >> 1
-                continue
-            whole = np.concatenate([where.view(buffer, plane) for plane in planes]).T
-            columns = np.abs(whole)
-            state = np.zeros(columns.shape[1], np.uint8)
-            q = np.empty(columns.shape, np.uint8)
-            for x, magnitude in enumerate(columns):
-                q[x] = state >> 1
-                state = NEXT[state, (magnitude + q[x] >> 1) & (magnitude > 0)]
-            k = np.sign(whole) * (columns + q >> 1)
-            k[whole == 0] = 0
-            for n, plane in enumerate(planes):
-                rows = slice(n * plane.height, (n + 1) * plane.height)
-                where.view(coded, plane)[:] = k.T[rows]
-                where.view(second, plane)[:] = q.T[rows]
+    """What is coded of each latent of a buffer, and which the second quantiser has: (size,)."""
+    coded, second = buffer >> 1, np.zeros(where.size, np.uint8)  # of the low-pass band
+    for level in {plane.level for plane in where.planes}:
+        planes = [where.planes[number] for number in where.bands(level)[-1]]
+        latents = np.concatenate([where.view(buffer, plane) for plane in planes])
+        which = np.empty(latents.shape[::-1], np.uint8)
+        state = np.zeros(len(latents), np.uint8)
+        for x, half_steps in enumerate(np.abs(latents.T)):
+            which[x] = state >> 1
+            state = NEXT[state, (half_steps + which[x] >> 1) & 1]
+        values = np.copysign(np.abs(latents) + which.T >> 1, latents).astype(np.int32)
+        for number, plane in enumerate(planes):
+            rows = slice(number * plane.height, (number + 1) * plane.height)
+            where.view(coded, plane)[:] = values[rows]
+            where.view(second, plane)[:] = which.T[rows]
     return coded, second
 
 
@@ -534,7 +511,7 @@ def encode(
     """Code all latents of an image; `buffer` (where.size,) int32 holds them, zeros elsewhere."""
     done = 0
     coded, second = symbols(where, buffer)
-    for part, rows in predict(network, where, buffer, log_step, second):
+    for part, rows in predict(network, where, buffer, second, log_step):
         values = coded[where.position[part]]
         order = np.arange(done, done + len(values))
         steps = np.searchsorted(where.bounds, order, side="right")
@@ -559,39 +536,39 @@ def decode(
     """The inverse of `encode`: the flat buffer of latents, (where.size,) int32. Of the first
     `steps` of the order only, where given; all later latents are then zero."""
     bias = network.bias(where.planes, log_step)
-    quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
-    quiet_rows = laplace.frequency_rows(quiet)
+    quiet = laplace.frequency_rows(
+        laplace.GridParameters(*network.quiet(bias).reshape(-1, OUTPUTS).T)
+    )
     buffer = np.zeros(where.size, np.int32)
     features = np.zeros((where.size, 2), np.float32)
     near = np.zeros(where.size, bool)  # some neighbour of the same level is not zero
     by_square = np.zeros(where.size, bool)  # the 3x3 square around here is not all zero
+    state = np.zeros(where.size, np.uint8)  # after a latent; zero in the margin, before each row
+    details = np.array([plane.orientation > 0 for plane in where.planes])
     bounds = where.bounds if steps is None else where.bounds[: steps + 1]
-    state = np.zeros(where.lanes, np.uint8)
-    details = np.array([p.orientation > 0 for p in where.planes])
-    count = len(where.planes)
     for begin, end in pairwise(bounds.tolist()):
         if begin == end:
             continue
         position = where.position[begin:end]
-        plane, lane = where.plane_of[begin:end], where.lane[begin:end]
-        before = state[lane]
-        which = plane + count * (before >> 1).astype(int)
-        rows = quiet_rows.take(which)
+        plane = where.plane_of[begin:end]
+        before = state[position - 1]
+        second = before >> 1
+        rows = quiet.take(2 * plane.astype(np.intp) + second)
         some = np.flatnonzero(near[position] | by_square[where.parent[begin:end]])
         if len(some):
-            result = network(
-                gather(features, where.inputs(some + begin)), bias[which[some]]
-            )
-            fresh = laplace.frequency_rows(result)
+            inputs = gather(features, where.inputs(some + begin))
+            result = network(inputs, bias[plane[some]])
+            grid = result[np.arange(len(some)), second[some]]
+            fresh = laplace.frequency_rows(laplace.GridParameters(*grid.T))
             rows.frequencies[some] = fresh.frequencies
             rows.base[some] = fresh.base
             rows.shift[some] = fresh.shift
         values = decoder.decode(rows)
-        state[lane] = NEXT[before, values & details[plane]]
+        state[position] = NEXT[before, values & details[plane]]
         found = np.flatnonzero(values)
         if len(found):
             values, at = values[found], position[found]
-            values = 2 * values - np.sign(values) * (before[found] >> 1)
+            values = 2 * values - np.sign(values) * second[found]
             buffer[at] = values
             features[at] = integer_features(values)
             plane = plane[found]

@@ -199,10 +199,37 @@ def frequency_rows(grid: GridParameters) -> Rows:
     A latent v is coded as the symbol ((v - base) >> shift) + RADIUS when that lies in
     0..2 RADIUS, as the escape symbol otherwise, and `shift` raw low bits of v - base.
     """
+    first, second, weight, base, shift = _components(grid)
+    tables = _tables().reshape(-1, SYMBOLS)
+    frequencies, others = tables.take(first, axis=0), tables.take(second, axis=0)
+    frequencies *= weight[:, None]
+    others *= WEIGHT_STEPS - weight[:, None]
+    frequencies += others
+    return Rows(frequencies, base, shift)
+
+
+def bits_of(values: Integers, grid: GridParameters) -> NDArray[np.float32]:
+    """What coding each of several values of n latents takes, in bits: values (..., n), grid int
+    arrays (n,), result (..., n). The same as `coded_bits` of whole rows, but faster."""
+    first, second, weight, base, shift = _components(grid)
+    symbols, raw = _symbols(values, base, shift)
+    tables = _tables().ravel()
+    frequencies = tables.take(first * SYMBOLS + symbols)
+    frequencies *= weight
+    others = tables.take(second * SYMBOLS + symbols)
+    others *= WEIGHT_STEPS - weight
+    frequencies += others
+    return raw - np.log2(frequencies)
+
+
+def _components(
+    grid: GridParameters,
+) -> tuple[Integers, Integers, NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """(row of the narrow component's table, of the wide one's, weight, base, shift): (n,)."""
     low, high = (SCALE_STEPS * octave for octave in LOG_SCALE_RANGE)
     narrow = _within(grid.log_scale, low, high)
     spread = _within(grid.spread, 0, SPREAD_RANGE[1] * SCALE_STEPS)
-    weight = _within(grid.weight, 0, WEIGHT_STEPS).astype(np.float32)[:, None]
+    weight = _within(grid.weight, 0, WEIGHT_STEPS).astype(np.float32)
     # Wide distributions: divide by 2**shift until the narrow scale is at most 2**PLAIN_OCTAVES.
     shift = np.maximum(-((PLAIN_OCTAVES * SCALE_STEPS - narrow) // SCALE_STEPS), 0)
     narrow = narrow - SCALE_STEPS * shift - low
@@ -210,15 +237,8 @@ def frequency_rows(grid: GridParameters) -> Rows:
     # A bin of 2**shift values has its middle (2**shift - 1) / 2 above its lowest value.
     centre = ((centre - (((1 << shift) - 1) * CENTRE_STEPS >> 1)) >> shift) + CENTRE_STEPS // 2
     base = centre // CENTRE_STEPS << shift
-    fraction = centre % CENTRE_STEPS
-    tables = _tables().reshape(-1, SYMBOLS)
-    row = narrow * CENTRE_STEPS + fraction
-    first = tables.take(row, axis=0)
-    second = tables.take(row + spread * CENTRE_STEPS, axis=0)
-    first *= weight
-    second *= WEIGHT_STEPS - weight
-    first += second
-    return Rows(first, base, shift)
+    row = narrow * CENTRE_STEPS + centre % CENTRE_STEPS
+    return row, row + spread * CENTRE_STEPS, weight, base, shift
 
 
 def _within(x: Integers, low: int, high: int) -> Integers:
@@ -233,12 +253,19 @@ def likeliest(rows: Rows) -> NDArray[np.int64]:
 
 def coded_bits(values: Integers, rows: Rows) -> NDArray[np.float32]:
     """What coding each of n latents takes, in bits, raw bits included: (n,) float32."""
-    offset = (values.astype(np.int64) - rows.base) >> rows.shift
+    symbols, raw = _symbols(values, rows.base, rows.shift)
+    return raw - np.log2(np.take_along_axis(rows.frequencies, symbols[:, None], axis=1)[:, 0])
+
+
+def _symbols(
+    values: Integers, base: Integers, shift: Integers
+) -> tuple[Integers, NDArray[np.float32]]:
+    """The symbols of values (..., n), and the bits that each takes were its frequency one."""
+    offset = (values - base) >> shift
     excess = np.abs(offset) - RADIUS
-    symbols = np.where(excess > 0, SYMBOLS - 1, offset + RADIUS)
-    total = np.float32(2**TABLE_BITS * WEIGHT_STEPS)
-    frequencies = np.take_along_axis(rows.frequencies, symbols[:, None], axis=1)[:, 0]
-    bits = np.log2(total / frequencies) + rows.shift.astype(np.float32)
-    far = np.flatnonzero(excess > 0)
-    bits[far] += 2 * np.frexp(excess[far].astype(np.float32))[1]
-    return bits
+    raw = shift + np.float32(TABLE_BITS + np.log2(WEIGHT_STEPS))
+    far = excess > 0
+    if not far.any():
+        return offset + RADIUS, np.broadcast_to(raw, offset.shape)
+    escaped = 2 * np.frexp(np.maximum(excess, 0).astype(np.float32))[1]
+    return np.where(far, SYMBOLS - 1, offset + RADIUS), raw + escaped.astype(np.float32)

@@ -1,11 +1,12 @@
 """Trellis-coded quantisation: the integers to code for an image's details.
 
-Two quantisers take turns, one with values at whole steps, one at zero and halves, and the parities
-of the latents before in a row decide which. So values lie twice as dense as either has them, and
-the encoder finds each row's path of least bits + lambda * squared error by dynamic programming
-(Marcellin, Fischer, "Trellis coded quantization of memoryless and Gauss-Markov sources", 1990;
-Schwarz et al., "Hybrid video encoding with trellis-coded quantization", 2019). Distributions are
-predicted from neighbours as they were decided before, a pass earlier.
+Two quantisers take turns: one has the whole steps for values, the other zero and the halves between
+them, and which one a latent is quantised with follows from the parities of those before it in its
+row. Values thus lie twice as dense as either quantiser alone has them, and each row's path of
+least bits + lambda * squared error is found by dynamic programming (Marcellin, Fischer, "Trellis
+coded quantization of memoryless and Gauss-Markov sources", 1990; Schwarz et al., "Hybrid video
+encoding with trellis-coded quantization", 2019). The distributions are those that neighbours
+predict as they were decided a pass before or, in planes decided earlier, in this one.
 """
 
 from __future__ import annotations
@@ -14,22 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aezip.entropy import context, laplace
-from aezip.entropy.context import FEATURES, NEXT, IntegerNetwork, Layout
+from aezip.entropy.context import NEXT, IntegerNetwork, Layout, Plane
+from aezip.entropy.laplace import GridParameters
 
-DEAD_ZONE = 0.6
-SURE = 0.2
+_DEAD_ZONE = 0.6  # steps: smaller magnitudes are taken as zero before anything is decided
+_SURE = 0.7  # steps: what is smaller, where all neighbours are zero, becomes zero or is even
+_STATES = len(NEXT)
 _FAR = np.float32(1e9)
 _INTO = tuple(
-    tuple((before, parity) for before in range(4) for parity in (0, 1) if NEXT[before, parity] == s)
-    for s in range(4)
+    [(int(before), parity) for before, parity in zip(*np.nonzero(state == NEXT), strict=True)]
+    for state in range(_STATES)
 )
-
-
-def nearest(scaled: NDArray[np.floating]) -> NDArray[np.int32]:
-    magnitude = np.abs(scaled)
-    whole = np.floor(magnitude + 0.5)
-    whole[magnitude < DEAD_ZONE] = 0
-    return np.copysign(2 * whole, scaled).astype(np.int32)
+"""The two (state, parity) that lead to each state."""
 
 
 def optimise(
@@ -42,97 +39,128 @@ def optimise(
     planes: range,
     passes: int,
 ) -> None:
+    """Set the latents of the details of a level in an image's buffer, in half steps.
+
+    buffer: (where.size,) the latents; those that `planes` are predicted from are known, those of
+    `planes` themselves are set. scaled: (where.size,) latents in steps of their quantiser.
+    value_of_distortion: (all planes,) bits that a squared error of one step is worth, lambda times
+    the squared step. planes: of each orientation those of all colours. passes: one at least.
+    """
     for number in planes:
         plane = where.planes[number]
-        where.view(buffer, plane)[:] = nearest(where.view(scaled, plane))
-    latents = where.of_planes(planes)
-    position = where.position[latents]
-    target = np.abs(scaled[position])
-    worth = value_of_distortion[where.plane_of[latents]]
+        targets = where.view(scaled, plane)
+        steps = np.where(np.abs(targets) < _DEAD_ZONE, 0, np.rint(targets))
+        where.view(buffer, plane)[:] = 2 * steps
     bias = network.bias(where.planes, log_step)
-    quiet = network(np.zeros((len(bias), FEATURES), np.float32), bias)
-    count = len(where.planes)
-    quiet_bits = [
-        laplace.coded_bits(
-            np.zeros(count, np.int64),
-            laplace.frequency_rows(laplace.GridParameters(*(p[q * count : (q + 1) * count] for p in quiet))),
-        )
-        for q in (0, 1)
-    ]
-    for _ in range(max(passes, 1)):
-        cost = np.empty((2, 2, where.size), np.float32)  # quantiser, parity
-        best = np.zeros((2, 2, where.size), np.int16)
-        cost[:, 1, position] = _FAR
-        error = worth * target * target
-        for q in (0, 1):
-            cost[q, 0, position] = quiet_bits[q][where.plane_of[latents]] + error
-        active = context.is_active(where, buffer, planes)
-        features = context.all_features(buffer)
-        some = np.flatnonzero(active | (target > 0.7))
-        for start in range(0, len(some), context._CHUNK):
-            part = some[start : start + context._CHUNK]
-            grids = network.both(
-                context.gather(features, where.inputs(latents[part])),
-                bias,
-                where.plane_of[latents[part]],
-            )
-            at, u, w = position[part], target[part], worth[part]
-            sign = np.where(scaled[at] < 0, -1, 1)
-            for q, grid in enumerate(grids):
-                rows = laplace.frequency_rows(grid)
-                zero = laplace.coded_bits(np.zeros(len(at), np.int64), rows) + w * u * u
-                low = np.floor(u + q * 0.5).astype(np.int64)
-                costs = []
-                for k in (low, low + 1):
-                    value = k - 0.5 * q * (k > 0)
-                    costs.append(laplace.coded_bits(sign * k, rows) + w * (u - value) ** 2)
-                odd = (low & 1).astype(bool)
-                c_even = np.where(odd, costs[1], costs[0])
-                k_even = np.where(odd, low + 1, low)
-                better = zero <= c_even
-                cost[q, 0, at] = np.where(better, zero, c_even)
-                best[q, 0, at] = np.where(better, 0, k_even)
-                cost[q, 1, at] = np.where(odd, costs[0], costs[1])
-                best[q, 1, at] = np.where(odd, low, low + 1)
-        _decide(where, buffer, scaled, planes, cost, best)
+    quiet = network.quiet(bias)
+    colours = len(planes) // 3
+    for _ in range(passes):
+        for first in planes[::colours]:
+            group = range(first, first + colours)
+            _decide(network, where, buffer, scaled, value_of_distortion, group, bias, quiet)
 
 
-def _decide(where, buffer, scaled, planes, cost, best) -> None:
-    """Every row's cheapest path; all rows of the planes at once."""
+def _decide(
+    network: IntegerNetwork,
+    where: Layout,
+    buffer: NDArray[np.int32],
+    scaled: NDArray[np.float32],
+    value_of_distortion: NDArray[np.float32],
+    planes: range,
+    bias: NDArray[np.float32],
+    quiet: NDArray[np.int64],
+) -> None:
+    """One pass over planes of one size."""
     group = [where.planes[number] for number in planes]
-    width = group[0].width
-    # (width, quantiser, parity, rows)
-    stacked = np.concatenate(
-        [cost[:, :, p.start : p.start + p.height * p.stride].reshape(2, 2, p.height, p.stride)[..., : p.width]
-         for p in group], axis=2,
+    latents = where.of_planes(planes)
+    plane_of, position = where.plane_of[latents], where.position[latents]
+    target, worth = np.abs(scaled[position]), value_of_distortion[plane_of]
+    begin, end = group[0].start, group[-1].start + group[-1].height * group[-1].stride
+    place = position - begin
+    # By quantiser and parity of what is coded: the costs, and the magnitudes that have them.
+    costs = np.empty((2, 2, end - begin), np.float32)
+    magnitudes = np.zeros((2, 2, end - begin), np.int32)
+    costs[:, 1, place] = _FAR
+    zeros = np.zeros(len(quiet), np.int64)
+    error = worth * target * target
+    for which in (0, 1):
+        bits = laplace.bits_of(zeros, GridParameters(*quiet[:, which].T))
+        costs[which, 0, place] = bits[plane_of] + error
+    features = context.all_features(buffer)
+    active = context.is_active(where, buffer, planes)
+    some = np.flatnonzero(active | (target > _SURE))
+    for start in range(0, len(some), context._CHUNK):
+        part = some[start : start + context._CHUNK]
+        inputs = context.gather(features, where.inputs(latents[part]))
+        grids = network(inputs, bias[plane_of[part]])
+        sign = np.where(scaled[position[part]] < 0, -1, 1)
+        for which in (0, 1):
+            found = _candidates(which, target[part], sign, worth[part], grids[:, which])
+            costs[which][:, place[part]], magnitudes[which][:, place[part]] = found
+    states, parities = _paths(_columns(costs, group, begin))
+    magnitudes = np.ascontiguousarray(_columns(magnitudes, group, begin))
+    width, lanes = states.shape
+    second = states >> 1
+    column, lane = np.ogrid[:width, :lanes]
+    half_steps = 2 * magnitudes[column, second, parities, lane]
+    half_steps -= second * (half_steps > 0)
+    for number, plane in enumerate(group):
+        rows = half_steps.T[number * plane.height : (number + 1) * plane.height]
+        where.view(buffer, plane)[:] = np.copysign(rows, where.view(scaled, plane))
+
+
+def _candidates(
+    which: int,
+    target: NDArray[np.float32],
+    sign: NDArray[np.int64],
+    worth: NDArray[np.float32],
+    grids: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(costs, magnitudes) of n latents with one quantiser: (2, n), the cheapest even magnitude to
+    code and the odd one. target: magnitudes in steps; grids (n, OUTPUTS)."""
+    low = np.floor(target + np.float32(0.5 * which)).astype(np.int64)
+    magnitudes = np.stack([np.zeros_like(low), low, low + 1])
+    values = magnitudes - np.float32(0.5 * which) * (magnitudes > 0)
+    costs = laplace.bits_of(sign * magnitudes, GridParameters(*grids.T))
+    costs += worth * (target - values) ** 2
+    odd = low & 1
+    column = np.arange(len(low))
+    even_cost, even = costs[1 + odd, column], magnitudes[1 + odd, column]
+    is_zero = costs[0] < even_cost
+    return (
+        np.stack([np.where(is_zero, costs[0], even_cost), costs[2 - odd, column]]),
+        np.stack([np.where(is_zero, 0, even), magnitudes[2 - odd, column]]),
     )
-    stacked = np.ascontiguousarray(stacked.transpose(3, 0, 1, 2))
-    lanes = stacked.shape[3]
-    total = np.full((4, lanes), _FAR, np.float32)
+
+
+def _columns(x: NDArray, group: list[Plane], begin: int) -> NDArray:
+    """(2, 2, positions) to (width, 2, 2, rows of all planes)."""
+    parts = []
+    for plane in group:
+        start = plane.start - begin
+        whole = x[..., start : start + plane.height * plane.stride]
+        parts.append(whole.reshape(2, 2, plane.height, plane.stride)[..., : plane.width])
+    return np.ascontiguousarray(np.concatenate(parts, axis=2).transpose(3, 0, 1, 2))
+
+
+def _paths(costs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(states, parities) on the cheapest path of each row: (width, rows) uint8 each, the state
+    before each latent and the parity of what is coded of it. costs: (width, 2, 2, rows), by
+    quantiser and parity."""
+    width, _, _, rows = costs.shape
+    total = np.full((_STATES, rows), _FAR, np.float32)
     total[0] = 0
-    came = np.empty((width, 4, lanes), bool)
-    for x in range(width):
-        now = np.empty_like(total)
-        for state, ((a, pa), (b, pb)) in enumerate(_INTO):
-            first = total[a] + stacked[x, a >> 1, pa]
-            second = total[b] + stacked[x, b >> 1, pb]
-            np.less(second, first, out=came[x, state])
-            np.minimum(first, second, out=now[state])
-        total = now
+    came = np.empty((width, _STATES, rows), np.uint8)
+    for column, cost in enumerate(costs):
+        before, total = total, np.empty_like(total)
+        for state, ((a, of_a), (b, of_b)) in enumerate(_INTO):
+            one, other = before[a] + cost[a >> 1, of_a], before[b] + cost[b >> 1, of_b]
+            np.less(other, one, out=came[column, state], casting="unsafe")
+            np.minimum(one, other, out=total[state])
     state = total.argmin(axis=0)
-    q, parity = np.empty((2, width, lanes), np.uint8)
-    into = np.array(_INTO, np.uint8)  # (state, which, (before, parity))
-    rows = np.arange(lanes)
-    for x in range(width - 1, -1, -1):
-        which = came[x, state, rows].astype(np.uint8)
-        pair = into[state, which]
-        state = pair[:, 0]
-        q[x], parity[x] = state >> 1, pair[:, 1]
-    for n, p in enumerate(group):
-        some = slice(n * p.height, (n + 1) * p.height)
-        k = best[:, :, p.start : p.start + p.height * p.stride].reshape(2, 2, p.height, p.stride)[..., : p.width]
-        qq, pp = q[:, some].T.astype(int), parity[:, some].T.astype(int)
-        y, x = np.ogrid[: p.height, : p.width]
-        chosen = k[qq, pp, y, x].astype(np.int32)
-        w = 2 * chosen - qq * (chosen > 0)
-        where.view(buffer, p)[:] = np.copysign(w, where.view(scaled, p)).astype(np.int32)
+    states, parities = np.empty((2, width, rows), np.uint8)
+    into, each = np.array(_INTO, np.uint8), np.arange(rows)
+    for column in range(width - 1, -1, -1):
+        states[column], parities[column] = into[state, came[column, state, each]].T
+        state = states[column]
+    return states, parities

@@ -29,15 +29,15 @@ def rate(
 ) -> tuple[float, Backprop]:
     """Bits of all latents of one image or crop.
 
-    buffer: (where.size,) latents in the layout's flat order, zero where there is none. Whole
-    numbers or, with simulated quantisation, not. log_step: as `IntegerNetwork.bias` takes it.
+    buffer: (where.size,) latents in half steps in the layout's flat order, whole numbers, zero
+    where there is none. log_step: as `IntegerNetwork.bias` takes it.
     sample: (n, rng) to take n latents drawn at random for all that have a context, and n for
     all that have none: unbiased, and many small steps teach more than few large ones.
-    unrounded: (where.size,) what `buffer` was rounded from. The gradient by a latent is then that
-    of the rate averaged over the rounding interval, bits(u + 1/2) - bits(u - 1/2), which is what
-    additive uniform noise gives in expectation; at a whole number itself the zeros, which are
-    most, would have none.
-    Returns (bits, backprop); backprop gives the gradients by buffer and by each parameter.
+    unrounded: (where.size,) in steps, what `buffer` was quantised from. The gradient by a latent,
+    in steps, is then that of the rate averaged over the rounding interval, bits(u + 1/2) -
+    bits(u - 1/2), which is what additive uniform noise gives in expectation; at a whole number
+    itself the zeros, which are most, would have none. Without, latents have no gradient.
+    Returns (bits, backprop); backprop gives the gradients by latent and by each parameter.
     The gradient by a latent is that of its own bits; its influence as a neighbour of others is
     left out (it is small where the contexts are logarithms, and costs as much as the rest).
     """
@@ -57,16 +57,16 @@ def rate(
     features *= buffer.dtype.type(1 / context.FEATURE_STEPS)
     inputs = context.gather(features, where.inputs(some))
     coded, second = context.symbols(where, latents.astype(np.int32))
-    coded = coded.astype(buffer.dtype)
-    planes = 2 * len(where.planes)
-    plane_of = where.plane_of + len(where.planes) * second[where.position].astype(np.intp)
+    planes = len(where.planes)
     # One row for each plane, with all features zero, then one for each latent with a context.
     which = np.concatenate([quiet, some])
-    plane = np.concatenate([np.arange(planes), plane_of[some]])
-    row = ops.asarray(np.concatenate([plane_of[quiet], planes + np.arange(len(some))]))
+    plane = np.concatenate([np.arange(planes), where.plane_of[some]])
+    row = np.concatenate([where.plane_of[quiet], planes + np.arange(len(some))])
+    position = where.position[which]
+    value, second = ops.asarray(coded[position].astype(buffer.dtype)), second[position]
+    row, at = ops.asarray(2 * row + second), ops.asarray(position)
     inputs = np.concatenate([np.zeros((planes, inputs.shape[1]), inputs.dtype), inputs])
     bias = context.embedding(parameters, where.planes)
-    bias = np.concatenate([bias, bias + parameters["second"]])
     bias = bias + parameters["quality"] * parameters["quality"].dtype.type(
         log_step / context.LOG_STEP_UNITS
     )
@@ -77,28 +77,24 @@ def rate(
     hidden, back2 = nn.dense(hidden, parameters["w2"], parameters["b2"])
     hidden, clip2 = nn.clipped_relu(hidden, context.HIDDEN_LIMIT)
     output, back3 = nn.dense(hidden, parameters["w3"], parameters["b3"])
-    position = ops.asarray(where.position[which])
-    bits, (by_value, *by_outputs) = laplace.mixture_bits(coded[position], *output[row].T)
+    output = output.reshape(-1, context.OUTPUTS)  # both quantisers' one after the other
+    bits, (_, *by_outputs) = laplace.mixture_bits(value, *output[row].T)
     bits *= weight
 
     def backprop() -> tuple[Array, Parameters]:
-        dbuffer = np.zeros_like(buffer)
-        slope = by_value
+        dlatents = np.zeros_like(buffer)
         if unrounded is not None:
-            exact = unrounded[position]
-            exact = exact + np.sign(exact) * second[position] * exact.dtype.type(0.5)
+            exact = unrounded[at]
+            exact = exact + np.sign(exact) * ops.asarray(second * exact.dtype.type(0.5))
             distributions = output[row].T
             half = buffer.dtype.type(0.5)
             slope = laplace.mixture_bits(exact + half, *distributions)[0]
             slope -= laplace.mixture_bits(exact - half, *distributions)[0]
-        np.add.at(dbuffer, position, slope * weight)  # a latent may have been drawn twice
+            np.add.at(dlatents, at, slope * weight)  # a latent may have been drawn twice
         doutput = np.empty_like(output)
         for column, gradient in enumerate(by_outputs):
-            gradient = gradient * weight
-            doutput[:planes, column] = np.bincount(
-                row[: len(quiet)], weights=gradient[: len(quiet)], minlength=planes
-            )
-            doutput[planes:, column] = gradient[len(quiet) :]
+            doutput[:, column] = np.bincount(row, weights=gradient * weight, minlength=len(output))
+        doutput = doutput.reshape(-1, 2 * context.OUTPUTS)
         d: Parameters = {}
         dhidden, d["w3"], d["b3"] = back3(doutput)
         dhidden, d["w2"], d["b2"] = back2(clip2(dhidden))
@@ -108,12 +104,9 @@ def rate(
         order = np.argsort(plane, kind="stable")
         starts = ops.asarray(np.searchsorted(plane[order], np.arange(planes)))
         np.add.reduceat(dhidden[ops.asarray(order)], starts, axis=0, out=dbias)
-        half_way = len(where.planes)
-        d["second"] = dbias[half_way:].sum(axis=0)
-        both = dbias[:half_way] + dbias[half_way:]
-        d.update(context.embedding_gradient(both, where.planes, parameters))
+        d.update(context.embedding_gradient(dbias, where.planes, parameters))
         d["quality"] = dbias.sum(axis=0) * dbias.dtype.type(log_step / context.LOG_STEP_UNITS)
-        return dbuffer, d
+        return dlatents, d
 
     return float(bits.sum(dtype=np.float64)), backprop
 

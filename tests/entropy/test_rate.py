@@ -18,12 +18,12 @@ def example(seed: int = 0, hidden: int = 5, dtype=np.float64):
     p = {k: v.astype(dtype) for k, v in random_parameters(rng, hidden, 2).items()}
     # Outside of their ranges the distributions' parameters have gradients that no difference has.
     p["w3"] *= dtype(0.02)
-    p["b3"][:] = 0.1, 0.5, 1.5, 0.6
+    p["b3"][:] = np.tile((0.1, 0.5, 1.5, 0.6), 2)
     where = context.layout(8, 12, 2, 3)
     buffer = np.zeros(where.size, dtype)
     n = len(where.position)
     # Fractions keep away from where a feature steps up.
-    values = rng.integers(-30, 31, n) // rng.integers(1, 12, n) + rng.uniform(0.2, 0.4, n)
+    values = rng.integers(-30, 31, n) // rng.integers(1, 12, n)
     buffer[where.position] = np.where(rng.random(n) < 0.4, values, 0)
     buffer[where.position[:10]] = 0  # some have no context at all
     active = context.is_active(where, buffer)
