@@ -22,10 +22,7 @@ _DEAD_ZONE = 0.6  # steps: smaller magnitudes are taken as zero before anything 
 _SURE = 0.7  # steps: what is smaller, where all neighbours are zero, becomes zero or is even
 _STATES = len(NEXT)
 _FAR = np.float32(1e9)
-_INTO = tuple(
-    [(int(before), parity) for before, parity in zip(*np.nonzero(state == NEXT), strict=True)]
-    for state in range(_STATES)
-)
+_INTO = tuple(np.argwhere(np.equal(NEXT, state)).tolist() for state in range(_STATES))
 """The two (state, parity) that lead to each state."""
 
 
