@@ -1,9 +1,11 @@
 """The pyramid's training step beside the same network and loss in PyTorch, on the same cores.
 
 Both are given the same parameters and crops; that the gradients agree is checked before anything
-is timed. aezip computes the crops of a step in two processes of one thread, as `aezip fit` does.
-PyTorch computes them one after the other on two threads, and on one, which is counted as if two
-such processes did not disturb each other; the better of the two is compared.
+is timed. What is timed is a round of training: one step of all parameters, then those in which the
+filter alone learns from crops decoded before. aezip computes the crops of a step in two processes
+of one thread, as `aezip fit` does. PyTorch computes them one after the other on two threads, and on
+one, which is counted as if two such processes did not disturb each other; the better of the two is
+compared. Both leave it to the encoder, which is no network, to choose the latents.
 """
 # ruff: noqa: E402
 
@@ -30,7 +32,7 @@ from aezip.shared import share
 
 CROPS = 2
 QUALITY = 60
-TIMED = 12  # steps
+TIMED = 4  # rounds
 
 Tensors = dict[str, torch.Tensor]
 
@@ -156,6 +158,7 @@ def rate(
     quiet, weight_quiet = _draw(np.flatnonzero(~active), sample)
     features = np.zeros((where.size, 2), np.float32)
     present = np.flatnonzero(buffer)
+    coded, second = context.symbols(where, buffer.astype(np.int32))
     features[present] = context.integer_features(buffer[present]) / context.FEATURE_STEPS
     planes = len(where.planes)
     inputs = torch.from_numpy(context.gather(features, where.inputs(some)))
@@ -168,14 +171,18 @@ def rate(
     limit = context.HIDDEN_LIMIT
     h = (inputs @ p["context.w1"] + bias[torch.from_numpy(plane)]).clamp(0, limit)
     h = (h @ p["context.w2"] + p["context.b2"]).clamp(0, limit)
-    output = (h @ p["context.w3"] + p["context.b3"])[torch.from_numpy(row)]
     position = where.position[np.concatenate([quiet, some])]
+    output = (h @ p["context.w3"] + p["context.b3"]).reshape(-1, 2, context.OUTPUTS)
+    output = output[torch.from_numpy(row), torch.from_numpy(second[position].astype(int))]
     weights = np.repeat(np.float32([weight_quiet, weight_some]), [len(quiet), len(some)])
     weights = torch.from_numpy(weights)
-    bits = (mixture_bits(torch.from_numpy(buffer[position]), output) * weights).sum()
+    value = torch.from_numpy(coded[position].astype(np.float32))
+    bits = (mixture_bits(value, output) * weights).sum()
     exact, known = unrounded[torch.from_numpy(position)], output.detach()
     with torch.no_grad():
-        slope = mixture_bits(exact + 0.5, known) - mixture_bits(exact - 0.5, known)
+        nearer = torch.sign(exact) * torch.from_numpy(second[position] / np.float32(2))
+        slope = mixture_bits(exact + nearer + 0.5, known)
+        slope = slope - mixture_bits(exact + nearer - 0.5, known)
     moved = (slope * weights * exact).sum()
     return bits + moved - moved.detach()
 
@@ -202,22 +209,25 @@ def torch_gradients(
         key = level - 1, slice(first, first + len(band))
         size, shrink = steps[key][..., None, None], p["shrink"][key][..., None, None, :]
         scaled = band / size
-        rounding = 0.35 if first else 0.5
-        q = torch.sign(scaled) * torch.floor(scaled.detach().abs() + np.float32(rounding))
-        q = q.detach()
+        if first:
+            exactly = scaled.detach().numpy()
+            half_steps = torch.from_numpy(model._as_encoded(exactly, level, log, where, buffer))
+        else:
+            half_steps = 2 * torch.round(scaled.detach())
         for plane in where.planes:
             if plane.level == level and (plane.orientation >= 1) == (first == 1):
                 at = plane.orientation - first, plane.colour
                 known = np.zeros((), np.float32)
                 if first == 0:
-                    known = median.expected(q[at].numpy())
-                where.view(buffer, plane)[:] = q[at].numpy() - known
+                    known = median.expected(half_steps[at].numpy() / 2)
+                where.view(buffer, plane)[:] = half_steps[at].numpy() - 2 * known
                 grid = np.arange(where.size).astype(np.int64)
                 places.append(torch.from_numpy(where.view(grid, plane).reshape(-1).copy()))
                 exact.append((scaled[at] - torch.from_numpy(known)).reshape(-1))
-        through = q + scaled - scaled.detach()
-        less = torch.where(q.abs() == 1, shrink[..., 0], shrink[..., 1])
-        return (through - torch.sign(q) * less) * size, q
+        through = half_steps / 2 + scaled - scaled.detach()
+        less = torch.where(half_steps.abs() == 2, shrink[..., 1], shrink[..., 2])
+        less = torch.where(half_steps.abs() == 1, shrink[..., 0], less)
+        return (through - torch.sign(half_steps) * less) * size, half_steps / 2
 
     low, _ = rounded(x[None], levels, 0)
     image, q = low[0], low
@@ -242,6 +252,30 @@ def torch_gradients(
     return dict(zip(names, torch.autograd.grad(loss, [p[k] for k in names]), strict=True))
 
 
+def torch_filter_gradients(
+    model: Pyramid, p: Tensors, crops: list[pyramid._Decoded], rng: np.random.Generator
+) -> Tensors:
+    """Those of `Pyramid._filter_loss`, by autograd."""
+    loss, side = torch.zeros(()), pyramid._PART
+    for number in rng.integers(len(crops), size=pyramid._PARTS):
+        crop = crops[number]
+        top, left = (2 * int(rng.integers((n - side) // 2 + 1)) for n in crop.error.shape[1:])
+        planes = torch.from_numpy(model._to_planes(crop.pixels)[0])
+        planes = planes[:, top : top + side, left : left + side]
+        off, q = (torch.from_numpy(x) for x in crop.part(top, left))
+        error = cleaned(p, planes + off, q, crop.log / 32) - planes
+        share = crop.worth * crop.error.size / error.numel() / pyramid._PARTS
+        loss = loss + share * (error * error).sum()
+    names = [k for k in p if k.startswith("filter.")]
+    return dict(zip(names, torch.autograd.grad(loss, [p[k] for k in names]), strict=True))
+
+
+def worst_difference(own: dict[str, np.ndarray], theirs: Tensors) -> float:
+    return max(
+        float(np.abs(own[k] - v.numpy()).max() / np.abs(v.numpy()).max()) for k, v in theirs.items()
+    )
+
+
 def timed(step: Callable[[], object]) -> float:
     step()
     began = time.perf_counter()
@@ -251,7 +285,7 @@ def timed(step: Callable[[], object]) -> float:
 
 
 def seconds_of_products(model: Pyramid, pixels: np.ndarray, log: int) -> tuple[float, float]:
-    """(seconds of a crop's step, seconds that its matrix products alone take) in this process."""
+    """(seconds of a crop's round, seconds that its matrix products alone take) in this process."""
     products: list[tuple[int, int, int]] = []  # rows, inner size, columns
     conv2d, dense, pointwise = nn.conv2d, nn.dense, residual.pointwise
 
@@ -275,18 +309,22 @@ def seconds_of_products(model: Pyramid, pixels: np.ndarray, log: int) -> tuple[f
         noted(x[0].size, w, False)
         return pointwise(x, w, b)
 
-    sample = (pyramid._SAMPLE, np.random.default_rng(2))
+    rng = np.random.default_rng(2)
+
+    def one_round() -> None:
+        model._loss(pixels, log, sample=(pyramid._SAMPLE, rng))
+        for _ in range(pyramid._REPLAYS - 1):
+            model._filter_loss(model.memory[0].crops, rng)
+
     try:
         nn.conv2d, nn.dense, residual.pointwise = noted_conv2d, noted_dense, noted_pointwise
-        model._loss(pixels, log, sample=sample)
+        one_round()
     finally:
         nn.conv2d, nn.dense, residual.pointwise = conv2d, dense, pointwise
-    rng = np.random.default_rng(0)
     pairs = [
         (rng.random((a, b), np.float32), rng.random((b, c), np.float32)) for a, b, c in products
     ]
-    whole = timed(lambda: model._loss(pixels, log, sample=sample))
-    return whole, timed(lambda: [a @ b for a, b in pairs])
+    return timed(one_round), timed(lambda: [a @ b for a, b in pairs])
 
 
 @click.command()
@@ -303,27 +341,36 @@ def main(folder: Path) -> None:
     torch.set_num_threads(2)
     p = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in model.parameters.items()}
     log, crop = log_step(QUALITY), pyramid._random_crop(pictures, rng)
+    model.memory = [pyramid._Replay()]
+    crops = model.memory[0].crops
     own = model._loss(crop, log, sample=(pyramid._SAMPLE, np.random.default_rng(2))).gradients
-    theirs = torch_gradients(model, p, crop, log, np.random.default_rng(2))
-    worst = max(
-        float(np.abs(own[k] - v.numpy()).max() / np.abs(v.numpy()).max()) for k, v in theirs.items()
-    )
+    worst = worst_difference(own, torch_gradients(model, p, crop, log, np.random.default_rng(2)))
+    own = model._filter_loss(crops, np.random.default_rng(3)).gradients
+    theirs = torch_filter_gradients(model, p, crops, np.random.default_rng(3))
+    worst = max(worst, worst_difference(own, theirs))
     click.echo(f"gradients agree to {worst:.1e} of their largest values")
     with tempfile.TemporaryDirectory() as folder:
         pixels = share(Path(folder, "images"), pictures)
         with fitting._gradients(model, pictures, pixels, nn.NUMPY, CROPS) as gradients_of:
-            ours = timed(lambda: gradients_of(model, 0.9, rng.spawn(CROPS)))
 
-    def torch_step() -> None:
+            def own_round() -> None:
+                for _ in range(pyramid._REPLAYS):
+                    gradients_of(model, 0.9, rng.spawn(CROPS))
+
+            ours = timed(own_round)
+
+    def torch_round() -> None:
         for _ in range(CROPS):
             torch_gradients(model, p, pyramid._random_crop(pictures, rng), log, rng)
+            for _ in range(pyramid._REPLAYS - 1):
+                torch_filter_gradients(model, p, crops, rng)
 
     times = {}
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        times[threads] = timed(torch_step)
+        times[threads] = timed(torch_round)
     click.echo(
-        f"a step of {CROPS} crops: aezip {ours:.3f} s; "
+        f"a round of {CROPS} crops: aezip {ours:.3f} s; "
         f"PyTorch {times[2]:.3f} s on two threads, {times[1]:.3f} s on one"
     )
     best = min(times[2], times[1] / 2)
