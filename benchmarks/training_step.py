@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from aezip import fitting, images, nn
-from aezip.autoencoders import Pyramid, lifting, pyramid, residual
+from aezip.autoencoders import Pyramid, lifting, postfilter, pyramid, residual
 from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
 from aezip.entropy import context, laplace, median
 from aezip.shared import share
@@ -116,6 +116,7 @@ def cleaned(p: Tensors, x: torch.Tensor, latents: torch.Tensor, octaves: float) 
     blocks = scaled.permute(0, 2, 4, 1, 3).reshape(count, 4, x.shape[1] // 2, x.shape[2] // 2)
     means = F.pad(blocks.mean(dim=1)[None], (2,) * 4, mode="replicate")
     differences = blocks - F.avg_pool2d(means, 5, stride=1)[0][:, None]
+    differences = differences / (1 + differences.abs() / postfilter._LARGE)
     inputs = torch.cat([differences.flatten(0, 1), latents.flatten(0, 1).clamp(-2, 2)])
     h = pointwise(inputs, p["filter.w1"], p["filter.b1"] + p["filter.step1"] * octaves)
     h = F.leaky_relu(h, 0.1)

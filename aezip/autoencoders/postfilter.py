@@ -4,9 +4,10 @@ On blocks of 2 x 2 pixels, added to the image: x + step * f(x / step, latents). 
 in quantiser steps makes one small network fit all qualities. The latents of the finest level, one
 set for each block, tell where something was rounded away. It is deep and thin: each of its residual
 blocks looks one block of pixels further, for the parameters of a matrix alone. What it sees are
-differences to the surroundings' mean, since images are bright or dark by hundreds of steps, and
-what matters in them is a few. The last kernel starts at zero, so that training starts at the plain
-transform.
+differences to the surroundings' mean, and large ones made smaller, since images are bright or dark
+by hundreds of steps, and what matters in them is a few. The last kernel starts at zero, so that
+training starts at the plain transform, and the residual blocks near it: the deeper a chain begins,
+the slower it learns.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _RADIUS = 2  # blocks of pixels on each side that a mean is taken over
 REACH = (_RADIUS + _DEPTH) * BLOCK  # pixels on each side that a pixel depends on
 _STRIP = 128  # rows at once
 _CLIP = 2.0  # larger latents are taken for this
+_LARGE = 4.0  # steps: what differences are made smaller than
+_START = 0.3  # of what keeps the variance of what goes through the residual blocks
 
 
 def shapes(planes: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -47,7 +50,10 @@ def shapes(planes: int, width: int) -> dict[str, tuple[int, ...]]:
 
 def start(planes: int, width: int, rng: np.random.Generator) -> Parameters:
     """Parameters with which `apply` changes nothing."""
-    return kernels.start(shapes(planes, width), ("w1", "mix"), rng)
+    parameters = kernels.start(shapes(planes, width), ("w1", "mix"), rng)
+    parameters["mix"] *= np.float32(_START)
+    parameters["w1"] *= np.float32(0.5)
+    return parameters
 
 
 def apply(
@@ -59,8 +65,9 @@ def apply(
     p, one = parameters, x.dtype.type
     step, level = one(2.0**log_step), one(log_step)
     differences, back_differences = _less_their_surroundings(_to_blocks(x / step))
+    smaller, back_smaller = _smaller(differences)
     details = np.clip(latents, -_CLIP, _CLIP).astype(x.dtype)
-    inputs = np.concatenate([_flat(differences), _flat(details)])
+    inputs = np.concatenate([_flat(smaller), _flat(details)])
     hidden, back1 = residual.pointwise(inputs, p["w1"], p["b1"] + p["step1"] * level)
     hidden, activate = residual.leaky(hidden)
     hidden, back_body = residual.apply(p["mix"], p["bias"], hidden, keep)
@@ -73,8 +80,8 @@ def apply(
         dhidden, d["mix"], d["bias"] = back_body(dhidden)
         dinputs, d["w1"], d["b1"] = back1(activate(dhidden))
         d["step1"] = d["b1"] * np.float32(log_step)
-        ddifferences = dinputs[: len(change)].reshape(differences.shape)
-        return dy + _to_image(back_differences(ddifferences)) / step, d
+        dsmaller = dinputs[: len(change)].reshape(differences.shape)
+        return dy + _to_image(back_differences(back_smaller(dsmaller))) / step, d
 
     return y, backprop
 
@@ -109,6 +116,12 @@ def _less_their_surroundings(blocks: Array) -> tuple[Array, Callable[[Array], Ar
         return d - dmeans[..., 0][:, None] / pixels
 
     return blocks - around[..., 0][:, None], backprop
+
+
+def _smaller(x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Softsign: small values hardly changed, large ones at most _LARGE."""
+    by = 1 / (1 + np.abs(x) * x.dtype.type(1 / _LARGE))
+    return x * by, lambda d: d * (by * by)
 
 
 def apply_in_strips(parameters: Parameters, x: Array, latents: Array, log_step: float) -> Array:

@@ -19,7 +19,8 @@ from aezip.entropy.context import NEXT, IntegerNetwork, Layout, Plane
 from aezip.entropy.laplace import GridParameters
 
 _DEAD_ZONE = 0.6  # steps: smaller magnitudes are taken as zero before anything is decided
-_SURE = 0.7  # steps: what is smaller, where all neighbours are zero, becomes zero or is even
+_SMALL = 0.15  # steps: what is smaller becomes zero
+_QUIET = 0.7  # what is smaller, too, where all neighbours are zero
 _STATES = len(NEXT)
 _FAR = np.float32(1e9)
 _INTO = tuple(np.argwhere(np.equal(NEXT, state)).tolist() for state in range(_STATES))
@@ -51,23 +52,25 @@ def optimise(
     bias = network.bias(where.planes, log_step)
     quiet = network.quiet(bias)
     colours = len(planes) // 3
+    features = context.all_features(buffer)
     for _ in range(passes):
         for first in planes[::colours]:
-            group = range(first, first + colours)
-            _decide(network, where, buffer, scaled, value_of_distortion, group, bias, quiet)
+            some = range(first, first + colours)
+            _decide(network, where, buffer, features, scaled, value_of_distortion, some, bias, quiet)
 
 
 def _decide(
     network: IntegerNetwork,
     where: Layout,
     buffer: NDArray[np.int32],
+    features: NDArray[np.float32],
     scaled: NDArray[np.float32],
     value_of_distortion: NDArray[np.float32],
     planes: range,
     bias: NDArray[np.float32],
     quiet: NDArray[np.int64],
 ) -> None:
-    """One pass over planes of one size."""
+    """One pass over planes of one size; `features` are kept those of the buffer."""
     group = [where.planes[number] for number in planes]
     latents = where.of_planes(planes)
     plane_of, position = where.plane_of[latents], where.position[latents]
@@ -83,9 +86,8 @@ def _decide(
     for which in (0, 1):
         bits = laplace.bits_of(zeros, GridParameters(*quiet[:, which].T))
         costs[which, 0, place] = bits[plane_of] + error
-    features = context.all_features(buffer)
     active = context.is_active(where, buffer, planes)
-    some = np.flatnonzero(active | (target > _SURE))
+    some = np.flatnonzero((active & (target > _SMALL)) | (target > _QUIET))
     for start in range(0, len(some), context._CHUNK):
         part = some[start : start + context._CHUNK]
         inputs = context.gather(features, where.inputs(latents[part]))
@@ -104,6 +106,7 @@ def _decide(
     for number, plane in enumerate(group):
         rows = half_steps.T[number * plane.height : (number + 1) * plane.height]
         where.view(buffer, plane)[:] = np.copysign(rows, where.view(scaled, plane))
+    features[begin:end] = context.all_features(buffer[begin:end])
 
 
 def _candidates(
