@@ -33,7 +33,7 @@ def optimise(
     buffer: NDArray[np.int32],
     scaled: NDArray[np.float32],
     log_step: int,
-    value_of_distortion: NDArray[np.float32],
+    worths: NDArray[np.float32],
     planes: range,
     passes: int,
 ) -> None:
@@ -41,7 +41,7 @@ def optimise(
 
     buffer: (where.size,) the latents; those that `planes` are predicted from are known, those of
     `planes` themselves are set. scaled: (where.size,) latents in steps of their quantiser.
-    value_of_distortion: (all planes,) bits that a squared error of one step is worth, lambda times
+    worths: (all planes,) bits that a squared error of one step is worth, lambda times
     the squared step. planes: of each orientation those of all colours. passes: one at least.
     """
     for number in planes:
@@ -55,8 +55,8 @@ def optimise(
     features = context.all_features(buffer)
     for _ in range(passes):
         for first in planes[::colours]:
-            some = range(first, first + colours)
-            _decide(network, where, buffer, features, scaled, value_of_distortion, some, bias, quiet)
+            part = range(first, first + colours)
+            _decide(network, where, buffer, features, scaled, worths, part, bias, quiet)
 
 
 def _decide(
@@ -65,7 +65,7 @@ def _decide(
     buffer: NDArray[np.int32],
     features: NDArray[np.float32],
     scaled: NDArray[np.float32],
-    value_of_distortion: NDArray[np.float32],
+    worths: NDArray[np.float32],
     planes: range,
     bias: NDArray[np.float32],
     quiet: NDArray[np.int64],
@@ -74,7 +74,7 @@ def _decide(
     group = [where.planes[number] for number in planes]
     latents = where.of_planes(planes)
     plane_of, position = where.plane_of[latents], where.position[latents]
-    target, worth = np.abs(scaled[position]), value_of_distortion[plane_of]
+    target, worth = np.abs(scaled[position]), worths[plane_of]
     begin, end = group[0].start, group[-1].start + group[-1].height * group[-1].stride
     place = position - begin
     # By quantiser and parity of what is coded: the costs, and the magnitudes that have them.
