@@ -10,7 +10,7 @@ from PIL import Image
 
 from aezip import nn
 from aezip.autoencoders import lifting
-from aezip.entropy import context, quantise
+from aezip.entropy import context
 from aezip.entropy.context import IntegerNetwork, Layout, Parameters
 from aezip.entropy.parameters import on_grid
 from aezip.entropy.rate import rate
@@ -53,6 +53,25 @@ def photograph_latents(name: str, log_step: int) -> tuple[Layout, np.ndarray]:
     return where, scaled
 
 
+def half_steps(where: Layout, coded: np.ndarray) -> np.ndarray:
+    """The latents, in half steps, that coded whole numbers stand for, latent by latent: both
+    (where.size,)."""
+    after = [(0, 2), (2, 0), (1, 3), (3, 1)]
+    buffer = np.zeros(where.size, np.int32)
+    for plane in where.planes:
+        values, found = where.view(coded, plane).tolist(), where.view(buffer, plane)
+        for y, row in enumerate(values):
+            state = 0
+            for x, k in enumerate(row):
+                if plane.orientation == 0:
+                    found[y, x] = 2 * k
+                    continue
+                nearer = 1 if state >= 2 else 0
+                found[y, x] = 0 if k == 0 else 2 * k - nearer if k > 0 else 2 * k + nearer
+                state = after[state][k % 2]
+    return buffer
+
+
 def random_parameters(rng: np.random.Generator, hidden: int, levels: int) -> Parameters:
     """A context network that reacts to its inputs, untrained: float32."""
     p = {}
@@ -80,7 +99,8 @@ def trained_network() -> tuple[IntegerNetwork, Parameters]:
     for step in range(_STEPS):
         log_step = (130, 190)[step % 2]
         where, scaled = photograph_latents(("lake", "fig")[step // 2 % 2], log_step)
-        buffer = quantise.nearest(scaled).astype(np.float32)
+        coded = np.copysign(np.floor(np.abs(scaled) + 0.4), scaled).astype(np.int32)
+        buffer = half_steps(where, coded).astype(np.float32)
         bits, backprop = rate(p, where, buffer, log_step, sample=(1024, rng))
         gradients = {k: v / np.float32(bits) for k, v in backprop()[1].items()}
         adam.update(p, gradients, 0.03 * (1 - step / _STEPS))

@@ -265,7 +265,7 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
 
 
 def integer_features(values: NDArray) -> NDArray[np.float32]:
-    """log2(1 + |v|) in 1/16 octaves, linear within an octave, as whole numbers in float32:
+    """log2(1 + |v| / 2) in 1/16 octaves, linear within an octave, as whole numbers in float32:
     (n, 2), first with the sign of v, then without. Exact for whole |v| < 2**24."""
     mantissa, exponent = np.frexp(1 + np.abs(values.astype(np.float64)) / 2)
     octaves = (exponent - 1) + (2 * mantissa - 1)

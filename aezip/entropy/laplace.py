@@ -31,6 +31,7 @@ SPREAD_RANGE = (0, 3)  # octaves
 PLAIN_OCTAVES = 2  # a narrow scale above 2**PLAIN_OCTAVES sends its lowest bits raw
 TABLE_BITS = 16  # each component's row sums to 2**TABLE_BITS
 LN2 = 0.6931471805599453
+_TOTAL = np.float32(2**TABLE_BITS * WEIGHT_STEPS)  # of a row's frequencies
 
 Array = NDArray[np.floating]
 Integers = NDArray[np.integer]
@@ -219,7 +220,7 @@ def bits_of(values: Integers, grid: GridParameters) -> NDArray[np.float32]:
     others = tables.take(second * SYMBOLS + symbols)
     others *= WEIGHT_STEPS - weight
     frequencies += others
-    return raw - np.log2(frequencies)
+    return np.log2(_TOTAL / frequencies) + raw
 
 
 def _components(
@@ -254,16 +255,17 @@ def likeliest(rows: Rows) -> NDArray[np.int64]:
 def coded_bits(values: Integers, rows: Rows) -> NDArray[np.float32]:
     """What coding each of n latents takes, in bits, raw bits included: (n,) float32."""
     symbols, raw = _symbols(values, rows.base, rows.shift)
-    return raw - np.log2(np.take_along_axis(rows.frequencies, symbols[:, None], axis=1)[:, 0])
+    frequencies = np.take_along_axis(rows.frequencies, symbols[:, None], axis=1)[:, 0]
+    return np.log2(_TOTAL / frequencies) + raw
 
 
 def _symbols(
     values: Integers, base: Integers, shift: Integers
 ) -> tuple[Integers, NDArray[np.float32]]:
-    """The symbols of values (..., n), and the bits that each takes were its frequency one."""
-    offset = (values - base) >> shift
+    """The symbols of values (..., n), and the bits that come after each."""
+    offset = (values.astype(np.int64) - base) >> shift
     excess = np.abs(offset) - RADIUS
-    raw = shift + np.float32(TABLE_BITS + np.log2(WEIGHT_STEPS))
+    raw = shift.astype(np.float32)
     far = excess > 0
     if not far.any():
         return offset + RADIUS, np.broadcast_to(raw, offset.shape)

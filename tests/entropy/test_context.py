@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from samples import integer_network, random_parameters
+from samples import half_steps, integer_network, random_parameters
 
 from aezip.entropy import context, laplace
 from aezip.entropy.coder import Decoder, Encoder
@@ -32,14 +32,18 @@ def layout_of(levels: int, colours: int, rows: int, columns: int) -> context.Lay
 def random_latents(
     where: context.Layout, rng: np.random.Generator, density: float = 0.3, largest: int = 20
 ) -> np.ndarray:
-    """A buffer where about `density` of the latents are not zero, half of them below 4."""
-    buffer = np.zeros(where.size, np.int32)
+    """A buffer where about `density` of the latents are not zero, half of them below 4 steps."""
+    coded = np.zeros(where.size, np.int32)
     n = len(where.position)
     values = np.where(
         rng.random(n) < 0.5, rng.integers(-3, 4, n), rng.integers(-largest, largest + 1, n)
     )
-    buffer[where.position] = np.where(rng.random(n) < density, values, 0)
-    return buffer
+    coded[where.position] = np.where(rng.random(n) < density, values, 0)
+    return half_steps(where, coded)
+
+
+def predicted(network, where, buffer, log_step):
+    return context.predict(network, where, buffer, context.symbols(where, buffer)[1], log_step)
 
 
 def all_rows(parts) -> laplace.Rows:
@@ -140,9 +144,9 @@ def test_a_photograph_takes_about_half_its_width_plus_its_height_in_steps():
 
 def test_features_are_logarithms_in_integer_arithmetic():
     values = np.concatenate([np.arange(3000), 1 + 2 ** np.arange(24), 2 ** np.arange(24) - 1])
-    octave = [int(1 + v).bit_length() - 1 for v in values.tolist()]
+    octave = [int(2 + v).bit_length() - 1 for v in values.tolist()]
     expected = [
-        min(16 * k + (16 * (1 + v - (1 << k)) >> k), 255)
+        min(16 * (k - 1) + (16 * (2 + v - (1 << k)) >> k), 255)
         for v, k in zip(values.tolist(), octave, strict=True)
     ]
     for sign in (1, -1):
@@ -150,6 +154,31 @@ def test_features_are_logarithms_in_integer_arithmetic():
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found[:, 0], sign * np.array(expected))
         np.testing.assert_array_equal(found[:, 1], expected)
+
+
+# --- two quantisers ---
+
+
+@pytest.mark.parametrize("density", [0, 0.05, 0.5, 1])
+@pytest.mark.parametrize("size", LAYOUTS, ids=str)
+def test_symbols_are_what_latents_stand_for(size, density):
+    rng = np.random.default_rng(12)
+    where = layout_of(*size)
+    coded = np.zeros(where.size, np.int32)
+    n = len(where.position)
+    coded[where.position] = np.where(rng.random(n) < density, rng.integers(-6, 7, n), 0)
+    buffer = half_steps(where, coded)
+    before = buffer.copy()
+    found, second = context.symbols(where, buffer)
+    np.testing.assert_array_equal(buffer, before)
+    np.testing.assert_array_equal(found, coded)
+    odd = buffer % 2 == 1
+    assert second[odd].all()
+    for plane in where.planes:
+        assert not where.view(second, plane)[:, 0].any()  # each row begins with the first
+        assert plane.orientation or not where.view(second, plane).any()
+    if density == 1 and n > 50:
+        assert odd.any() and second[~odd].any()
 
 
 # --- coding ---
@@ -236,31 +265,12 @@ def test_predict_gives_the_distributions_that_decoding_derives(size, density):
     where = layout_of(*size)
     network, _ = integer_network(random_parameters(rng, 8, size[0]))
     buffer = random_latents(where, rng, density)
-    known = Known(buffer[where.position])
+    known = Known(context.symbols(where, buffer)[0][where.position])
     context.decode(network, where, 77, known)
     derived = laplace.Rows(*map(np.concatenate, zip(*known.rows, strict=True)))
-    assert_same_rows(all_rows(context.predict(network, where, buffer, 77)), derived)
+    assert_same_rows(all_rows(predicted(network, where, buffer, 77)), derived)
     if density == 1 and len(where.position) > 20:
         assert len(np.unique(derived.frequencies, axis=0)) > len(where.planes)
-
-
-def test_predict_sees_what_has_been_changed_meanwhile():
-    rng = np.random.default_rng(6)
-    where = context.layout(96, 160, 5, 3)
-    network, _ = integer_network(random_parameters(rng, 8, 5))
-    final = random_latents(where, rng)
-    chunk = context._CHUNK
-    assert len(where.position) > chunk
-    buffer = final.copy()
-    changed = where.position[: chunk // 2]  # they are in the first part
-    buffer[changed] *= 5
-    parts = context.predict(network, where, buffer, 90)
-    first = next(parts)
-    buffer[changed] = final[changed]
-    second = next(parts)
-    expected = list(context.predict(network, where, final, 90))
-    assert_same_rows(second[1], expected[1][1])
-    assert (first[1].frequencies != expected[0][1].frequencies).any()
 
 
 @pytest.mark.parametrize("density", [0, 0.003, 0.05, 1])
@@ -278,7 +288,7 @@ def test_is_active_where_some_neighbour_is_not_zero(size, density):
 
 
 def exact(parameters, grids, features, bias_of) -> np.ndarray:
-    """What the network means, in Python's integers: (n, 4) grid parameters."""
+    """What the network means, in Python's integers: (n, 2, 4) grid parameters."""
 
     def whole(name, unit):
         return np.rint(parameters[name].astype(np.float64) * unit).astype(np.int64).astype(object)
@@ -298,11 +308,11 @@ def exact(parameters, grids, features, bias_of) -> np.ndarray:
     x = x @ whole("w3", 2.0 ** steps["w3"])
     unit = 32 * 2.0 ** steps["w3"]
     output = []
-    for column, per in enumerate((8, 8, 8, 16)):
+    for column, per in enumerate(2 * (8, 8, 8, 16)):
         half = 0.5 * unit / per
         bias = int(np.rint(float(parameters["b3"][column]) * unit + half))
         output.append(scaled(x[:, column] + bias, per.bit_length() - 1 - 5 - steps["w3"]))
-    return np.stack(output, axis=1).astype(np.int64)
+    return np.stack(output, axis=1).astype(np.int64).reshape(-1, 2, 4)
 
 
 def features_and_plane(where, buffer):
@@ -318,7 +328,7 @@ def test_outputs_are_those_of_integer_arithmetic(size):
     grids = context.finest_grids(p)
     network, p = integer_network(p)
     features, plane = features_and_plane(where, random_latents(where, rng, 0.6, 300))
-    found = np.stack(network(features, network.bias(where.planes, 123)[plane]), axis=1)
+    found = network(features, network.bias(where.planes, 123)[plane])
 
     def bias_of(unit):
         total = [
@@ -329,7 +339,8 @@ def test_outputs_are_those_of_integer_arithmetic(size):
         return np.rint(np.array(total) * unit).astype(np.int64).astype(object)[plane]
 
     expected = exact(p, grids, features, bias_of)
-    assert len(np.unique(expected, axis=0)) > 50
+    assert len(np.unique(expected.reshape(-1, 4), axis=0)) > 50
+    assert (expected[:, 0] != expected[:, 1]).any()
     np.testing.assert_array_equal(found, expected)
 
 
@@ -357,7 +368,7 @@ def test_sums_are_exact_at_the_worst_case():
         assert EXACT / 4 < reach < EXACT, name
     network = IntegerNetwork(p, grids)
     bias = network.bias(layout_of(2, 3, 1, 1).planes, 0)[:1]
-    found = np.stack(network(features, np.repeat(bias, len(features), axis=0)), axis=1)
+    found = network(features, np.repeat(bias, len(features), axis=0))
 
     def bias_of(unit):
         return bias.astype(np.int64).astype(object)
@@ -372,7 +383,7 @@ def test_the_order_of_summation_changes_nothing():
     planes = layout_of(2, 3, 1, 1).planes
     network = IntegerNetwork(p, grids)
     bias = np.repeat(network.bias(planes, 64)[:1], len(features), axis=0)
-    expected = np.stack(network(features, bias))
+    expected = network(features, bias)
     for _ in range(5):
         inputs, first, second = (rng.permutation(n) for n in (FEATURES, 16, 16))
         q = dict(p)
@@ -383,7 +394,7 @@ def test_the_order_of_summation_changes_nothing():
         q["w3"] = p["w3"][second]
         shuffled = IntegerNetwork(q, grids)
         bias = np.repeat(shuffled.bias(planes, 64)[:1], len(features), axis=0)
-        found = np.stack(shuffled(np.ascontiguousarray(features[:, inputs]), bias))
+        found = shuffled(np.ascontiguousarray(features[:, inputs]), bias)
         np.testing.assert_array_equal(found, expected)
 
 
@@ -393,10 +404,10 @@ def test_the_size_of_a_batch_changes_nothing(batch):
     network = IntegerNetwork(p, grids)
     bias = np.repeat(network.bias(layout_of(2, 3, 1, 1).planes, 64)[:1], len(features), axis=0)
     parts = [
-        np.stack(network(features[i : i + batch], bias[i : i + batch]))
+        network(features[i : i + batch], bias[i : i + batch])
         for i in range(0, len(features), batch)
     ]
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.stack(network(features, bias)))
+    np.testing.assert_array_equal(np.concatenate(parts), network(features, bias))
 
 
 def frequencies_hash() -> str:
@@ -409,7 +420,7 @@ def frequencies_hash() -> str:
         for name in context.WEIGHTS:
             p[name] *= np.float32(size)
         network, _ = integer_network(p)
-        for part in all_rows(context.predict(network, where, random_latents(where, rng), 140)):
+        for part in all_rows(predicted(network, where, random_latents(where, rng), 140)):
             digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 

@@ -20,6 +20,7 @@ from aezip.entropy.laplace import (
     TABLE_BITS,
     WEIGHT_STEPS,
     GridParameters,
+    bits_of,
     coded_bits,
     frequency_rows,
     mixture_bits,
@@ -91,9 +92,7 @@ def test_derivatives_are_central_differences(argument):
     np.testing.assert_allclose(derivatives[argument], expected, rtol=1e-5, atol=1e-8)
 
 
-@given(
-    st.floats(-30, 30), st.floats(-3.9, 9.9), st.floats(0.1, 2.9), st.floats(0.01, 0.99)
-)
+@given(st.floats(-30, 30), st.floats(-3.9, 9.9), st.floats(0.1, 2.9), st.floats(0.01, 0.99))
 def test_derivatives_anywhere(distance, log_scale, spread, weight):
     if min(abs(abs(distance) - 0.5), abs(distance)) < 1e-3:
         distance += 0.01  # the second derivative jumps there
@@ -306,9 +305,7 @@ def test_escapes_cost_an_elias_gamma_code_and_a_sign():
     excess = np.array([1, 2, 3, 4, -1, -(1 << 20)])
     values = rows.base + excess + np.sign(excess) * RADIUS
     symbol = np.log2(TOTAL / rows.frequencies[:, -1])
-    np.testing.assert_allclose(
-        coded_bits(values, rows) - symbol, [2, 4, 4, 6, 2, 42], rtol=1e-5
-    )
+    np.testing.assert_allclose(coded_bits(values, rows) - symbol, [2, 4, 4, 6, 2, 42], rtol=1e-5)
 
 
 @given(*[st.integers(-(2**62), 2**62)] * 4)
@@ -361,3 +358,19 @@ def test_the_rate_alone_is_that_of_the_mixture(dtype):
     found = laplace.rate(value, *parameters)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, expected[0], rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(0, 1 << 32))
+def test_bits_of_some_values_are_those_of_whole_rows(seed):
+    rng = np.random.default_rng(seed)
+    n = 40
+    grid = GridParameters(
+        rng.integers(-400, 400, n), rng.integers(-40, 90, n), rng.integers(-2, 30, n),
+        rng.integers(-1, 18, n),
+    )  # fmt: skip
+    rows = frequency_rows(grid)
+    values = rng.integers(-60, 60, (3, n)) * rng.choice([1, 1, 1, 1000], (3, n))
+    expected = np.stack([coded_bits(x, rows) for x in values])
+    found = bits_of(values, grid)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
