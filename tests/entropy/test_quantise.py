@@ -167,8 +167,8 @@ def test_each_row_has_the_best_of_all_paths(seed):
     where = context.layout(4 << LEVELS, 4 << LEVELS, LEVELS, 1)
     scaled = np.zeros(where.size, np.float32)
     scaled[where.position] = rng.laplace(scale=0.9, size=len(where.position))
-    # Small ones, where all is zero around, are zero without a trial; of large ones not all values are
-    # tried.
+    # Small ones, where all is zero around, are zero without a trial, and of large ones not all
+    # values are tried.
     signs = np.where(scaled < 0, -1, 1)
     scaled[:] = signs * np.clip(np.abs(scaled), 0.71, 1.4)
     values = worths(where, 3)
