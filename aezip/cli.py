@@ -560,10 +560,14 @@ def _table(report: Report) -> str:
     ]
     if report.archive_bytes > report.original_bytes:
         lines.append("the archive is larger than the images: it does not pay here")
-    smaller = [k for k, v in report.peers.items() if v is not None and v < report.archive_bytes]
+    smaller = [
+        f"{name} would be {100 * (1 - size / report.archive_bytes):.0f} % smaller"
+        for name, size in report.peers.items()
+        if size is not None and size < report.archive_bytes
+    ]
     if smaller:
         lines.append(
-            f"{' and '.join(smaller)} would be smaller at equal PSNR: the decoder alone is "
+            f"{' and '.join(smaller)} at equal PSNR; the decoder is "
             f"{100 * report.decoder_bytes / report.archive_bytes:.0f} % of the archive"
         )
     if not exact and report.peers:

@@ -40,8 +40,8 @@ from aezip.storage.rows import Row, RowFile, default_cells, write_rows
 from aezip.storage.secrecy import Cipher, new_cipher, unlock
 from aezip.writing import read_back, replace_archive
 
-_COMPARED = 24  # images that are encoded as JPEG and WebP for the comparison
-_COMPARED_PIXELS = 12_000_000
+_COMPARED = 200  # images at most that are encoded as JPEG and WebP for the comparison
+_COMPARED_PIXELS = 12_000_000  # of them, about
 
 
 @dataclass
@@ -140,10 +140,10 @@ def compress(
         fitted, _ = load_model(path)
         autoencoder = fitted.frozen()
         used: int = EXACT if lossless else quality or autoencoder.config["quality"]
-        if autoencoder.budget is not None and min_psnr:
+        if autoencoder.budget is not None and (min_psnr or quality is not None):
             raise ModelError(
                 f"{one_line(path)} was fitted for {autoencoder.budget} bytes an image, and cannot "
-                "promise a PSNR besides"
+                f"promise a {'PSNR' if min_psnr else 'quality'} besides"
             )
         if min_psnr is not None:
             promise = min_psnr
@@ -459,10 +459,8 @@ def _compare(report: Report, folder: Path, coded: Sequence[Coded]) -> None:
     coded = [x for x in coded if x.row is not None and math.isfinite(x.psnr)]
     if not coded:
         return
-    count = min(len(coded), _COMPARED)
-    count = max(1, min(count, int(count * _COMPARED_PIXELS / max(report.pixels, 1)) or 1))
-    if report.pixels <= _COMPARED_PIXELS:
-        count = min(len(coded), 200)
+    each = max(report.pixels / max(len(rows), 1), 1)
+    count = int(np.clip(_COMPARED_PIXELS / each, 1, min(len(coded), _COMPARED)))
     chosen = np.unique(np.linspace(0, len(coded) - 1, count).astype(int))
     sample = [pictures.read(folder / coded[i].name) for i in chosen]
     pixels = report.pixels - sum(x.width * x.height for x in exact)

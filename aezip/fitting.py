@@ -234,7 +234,7 @@ class _Run:
         self.progress = first  # through the schedule, 0 to 1
         self.history = history
         self.pictured = pictured
-        self._shown = stages.sample(images)
+        self._shown = stages.sample(images, whole=autoencoder.code_size > 0)
         self._first = first
         self._images = images
         self._rng = rng

@@ -23,14 +23,17 @@ _MOST = 8  # pictures kept of a model that was trained again and again
 _FEW = 5
 
 
-def sample(images: Sequence[Pixels]) -> list[Pixels]:
-    """What is shown of a collection: the middle of one photograph, or several small images."""
+def sample(images: Sequence[Pixels], whole: bool = False) -> list[Pixels]:
+    """What is shown of a collection: the middle of one photograph, or all of it where an
+    autoencoder takes `whole` images only, or several small images."""
     chosen = images[len(images) // 2]
     if max(chosen.shape[:2]) <= min(_SIDES) // 2:
         alike = [x for x in images if x.shape == chosen.shape]
         count = _TILES[0] * _TILES[1]
         places = np.linspace(0, len(alike) - 1, min(count, len(alike))).astype(int)
         return [alike[i] for i in places]
+    if whole:
+        return [chosen]
     height, width = _SIDES if chosen.shape[1] >= chosen.shape[0] else _SIDES[::-1]
     top, left = max(0, (chosen.shape[0] - height) // 2), max(0, (chosen.shape[1] - width) // 2)
     part = chosen[top : top + height, left : left + width]

@@ -113,6 +113,23 @@ def test_with_a_budget_the_decoder_may_take_more(tmp_path, monkeypatch):
     assert len(roomy.pack()) > 1.2 * len(tight.pack())
 
 
+def test_dense_fits_images_larger_than_what_is_shown_of_a_photograph(tmp_path):
+    """They can only be coded whole."""
+    for number in range(3):
+        shade = np.linspace(0, 200, 200 * 210).reshape(200, 210) + 20 * number
+        Image.fromarray(shade.astype(np.uint8)).save(tmp_path / f"{number}.png")
+    fitted = aezip.fit(tmp_path, tmp_path / "m.h5", arch="dense", steps=1)
+    assert fitted.images == 3
+
+
+def test_what_is_fitted_for_a_budget_has_no_other_quality(tmp_path):
+    aezip.fit(DIGITS, tmp_path / "m.h5", budget=8, steps=1)
+    for asked in ({"quality": 60}, {"min_psnr": 20}):
+        with pytest.raises(ModelError, match="fitted for 8 bytes an image, and cannot"):
+            aezip.compress(DIGITS, tmp_path / "out.csv", tmp_path / "m.h5", **asked)
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_training_ends_on_rounded_parameters(tmp_path, monkeypatch):
     real, seen = fitting._Run._advance, []
 
