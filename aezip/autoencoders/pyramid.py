@@ -614,11 +614,11 @@ class Pyramid(Autoencoder):
 
     @cached_property
     def _network(self) -> IntegerNetwork:
-        parameters = _section(self.parameters, "context")
-        return IntegerNetwork(
-            {k: ops_of(v).to_host(v) for k, v in parameters.items()},
-            {k: (self.grids or self.finest_grids())["context." + k] for k in context.WEIGHTS},
-        )
+        section = _section(self.parameters, "context")
+        parameters = {k: ops_of(v).to_host(v) for k, v in section.items()}
+        if not self.grids:  # nothing is rounded yet
+            return IntegerNetwork(parameters, context.finest_grids(parameters))
+        return IntegerNetwork(parameters, {k: self.grids["context." + k] for k in context.WEIGHTS})
 
     def _band_steps(self, log: int) -> NDArray[np.float32]:
         """(levels, orientations, colours), in grey levels."""
