@@ -10,7 +10,7 @@ import click
 import aezip
 from aezip import images, metrics
 
-EFFORTS = (1, 3, 5, 7, 9)
+EFFORTS = (5, 6, 7, 9)
 QUALITIES = (25, 40, 55, 70, 84)
 LOW, HIGH = 28.0, 38.0  # dB that BD-rates are averaged over
 
