@@ -75,7 +75,7 @@ def test_running_again_goes_on(tmp_path, arch):
     later = read_model(path)[0]["history"]
     assert later[: len(history)] == history and len(later) > len(history)
     assert later[-1][0] >= history[-1][0]
-    assert loss(path, folder) <= 1.002 * before  # the grids are chosen anew
+    assert loss(path, folder) <= 1.006 * before  # the grids are chosen anew
 
 
 def test_no_steps_keep_the_closed_form(tmp_path):
