@@ -179,6 +179,11 @@ class Autoencoder(ABC):
 
     # --- what all share ---
 
+    def evaluator(self, images: Sequence[Pixels]) -> Callable[[Self], Loss]:
+        """What `evaluate` says, about, of models of one config: faster where most of the arrays
+        that are the parameters are the same as the last time. They must not change."""
+        return lambda model: model.evaluate(images)
+
     def preview(
         self, payload: bytes, shape: tuple[int, int, int], quality: int, side: int
     ) -> Pixels:
@@ -198,9 +203,10 @@ class Autoencoder(ABC):
         collection of so many pixels, of which `images` is a part. recovered: the share of the
         quality that is expected to come back when training goes on with rounded parameters."""
 
+        evaluate = self.evaluator(images)
+
         def loss(tensors: Parameters) -> float:
-            tried = type(self)(self.config, tensors, codes=self.codes)
-            return tried.evaluate(images).value * pixels
+            return evaluate(type(self)(self.config, tensors, codes=self.codes)).value * pixels
 
         self.grids = coded.choose_grids(
             self.parameters,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
@@ -104,6 +104,39 @@ class _Rounded:
         by_step = by_decoded * self.decoded - by_scaled * self.scaled
         d["gain"][(*key, colours)] = by_step.sum(axis=(2, 3)) * np.float32(laplace.LN2)
         return by_scaled / self.steps
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A crop as training codes it, with what gradients are made of. Arrays of one value for each
+    latent are flat, as the layout has them."""
+
+    log: int
+    planes: Array  # (planes, h, w), what was to be coded
+    where: Layout
+    buffer: Array  # latents, in half steps
+    unrounded: Array  # in steps
+    low: _Rounded
+    details: list[_Rounded]  # of each level, from the coarsest
+    image: Array  # (planes, h, w), what is decoded, not yet filtered
+    undo: list[tuple[Callable[..., Any], Callable[[Array], Parameters]]]
+    back_analysis: Callable[[Bands], Any]
+
+    @property
+    def unfiltered(self) -> tuple[Array, Array, int]:
+        """What the filter is given: planes, the finest latents in steps, log step."""
+        return self.image, self.details[-1].q / 2, self.log
+
+    @property
+    def worth(self) -> np.float32:
+        """Bits that a squared error is worth."""
+        return np.float32(LAGRANGIAN) / np.float32(step_size(self.log)) ** 2
+
+    def loss(self, bits: float, error: Array) -> Loss:
+        squared_error = float(np.vdot(error, error))
+        pixels = self.planes[0].size
+        value = (bits + self.worth * squared_error) / pixels
+        return Loss(bits, squared_error, self.planes.size, pixels, float(value))
 
 
 @dataclass(frozen=True)
@@ -254,35 +287,45 @@ class Pyramid(Autoencoder):
         return Loss(0.0, squared_error, samples, samples, 0.0, gradients)
 
     def evaluate(self, images: Sequence[Pixels]) -> Loss:
+        return self.evaluator(images)(self)
+
+    def evaluator(self, images: Sequence[Pixels]) -> Callable[[Self], Loss]:
+        """Latents are chosen anew where what they stand for has changed. Where only the context
+        network has, others would be hardly better, and to choose them takes most of the time."""
         rng = np.random.default_rng(0)
-        losses = [
-            self._loss(_random_crop(images, rng), log_step(quality)) for quality in _EVALUATED
-        ]
-        return Loss(
-            bits=sum(x.bits for x in losses),
-            squared_error=sum(x.squared_error for x in losses),
-            samples=sum(x.samples for x in losses),
-            pixels=sum(x.pixels for x in losses),
-            value=sum(x.value for x in losses) / len(losses),
-        )
+        crops = [(_random_crop(images, rng), log_step(quality)) for quality in _EVALUATED]
+        before: Parameters = {}
+        coded: list[_Coded] = []
+        bits: list[float] = []
+        errors: list[Array] = []
 
-    def _loss(
-        self,
-        pixels: Pixels,
-        log: int,
-        sample: tuple[int, np.random.Generator] | None = None,
-        filtered: bool = True,
-    ) -> Loss:
-        """Rate and distortion of a crop at a quantiser step; with `sample`, gradients too.
+        def evaluate(model: Self) -> Loss:
+            p = model.parameters
+            changed = {k.partition(".")[0] for k, v in p.items() if before.get(k) is not v}
+            before.update(p)
+            if changed - {"context", "filter"}:
+                coded[:] = [replace(model._code(*crop), undo=[]) for crop in crops]
+            if changed - {"filter"}:
+                bits[:] = [model._rate(x)[0] for x in coded]
+            if changed - {"context"}:
+                errors[:] = [model._filter(*x.unfiltered)[0] - x.planes for x in coded]
+            losses = [x.loss(b, e) for x, b, e in zip(coded, bits, errors, strict=True)]
+            return Loss(
+                bits=sum(x.bits for x in losses),
+                squared_error=sum(x.squared_error for x in losses),
+                samples=sum(x.samples for x in losses),
+                pixels=sum(x.pixels for x in losses),
+                # The finest quality takes ten times the bits of the coarsest; each counts alike.
+                value=float(np.exp(np.mean([np.log(max(x.value, 1e-9)) for x in losses]))),
+            )
 
-        Latents are rounded as the encoder does it, and the gradient passes straight through the
-        rounding: additive noise would never show the context model the zeros that most latents
-        are.
-        """
-        p, step = self.parameters, np.float32(step_size(log))
+        return evaluate
+
+    def _code(self, pixels: Pixels, log: int) -> _Coded:
+        """A crop with the latents that the encoder would choose."""
         planes = self._to_planes(pixels)[0]
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
-        bands, back_analysis = lifting.analyse(planes, p["lifting"])
+        bands, back_analysis = lifting.analyse(planes, self.parameters["lifting"])
         buffer, unrounded = ops_of(planes).xp.zeros((2, where.size), np.float32)
 
         def put(group: _Rounded) -> None:
@@ -301,24 +344,43 @@ class Pyramid(Autoencoder):
             group = self._round(residual, level, range(1, ORIENTATIONS), log, where, buffer)
             put(group)
             details.append(group)
-            taps = p["lifting"][level - 1]
+            taps = self.parameters["lifting"][level - 1]
             image, back_join = lifting.join(image, group.decoded + expected, taps)
             undo.append((back_join, back_prediction))
-        bits, back_rate = rate(
-            _section(p, "context"), where, buffer, log, sample, unrounded if filtered else None
+        return _Coded(
+            log, planes, where, buffer, unrounded, low, details, image, undo, back_analysis
         )
-        unfiltered = image
-        if filtered:
-            image, back_filter = self._filter(image, details[-1].q / 2, log)
-        error = image - planes
-        squared_error = float(np.vdot(error, error))
-        worth = LAGRANGIAN / step**2
-        pixel_count = planes[0].size
-        value = (bits + worth * squared_error) / pixel_count
-        loss = Loss(bits, squared_error, planes.size, pixel_count, value)
-        if sample is None:
-            return loss
 
+    def _rate(
+        self,
+        coded: _Coded,
+        sample: tuple[int, np.random.Generator] | None = None,
+        unrounded: Array | None = None,
+    ) -> tuple[float, Callable[[], tuple[Array, Parameters]]]:
+        parameters = _section(self.parameters, "context")
+        return rate(parameters, coded.where, coded.buffer, coded.log, sample, unrounded)
+
+    def _loss(
+        self,
+        pixels: Pixels,
+        log: int,
+        sample: tuple[int, np.random.Generator] | None = None,
+        filtered: bool = True,
+    ) -> Loss:
+        """Rate and distortion of a crop at a quantiser step, with gradients; sample: as for `rate`.
+
+        Latents are rounded as the encoder does it, and the gradient passes straight through the
+        rounding: additive noise would never show the context model the zeros that most latents
+        are.
+        """
+        p, coded = self.parameters, self._code(pixels, log)
+        planes, where, low, details = coded.planes, coded.where, coded.low, coded.details
+        bits, back_rate = self._rate(coded, sample, coded.unrounded if filtered else None)
+        image = coded.image
+        if filtered:
+            image, back_filter = self._filter(*coded.unfiltered)
+        error = image - planes
+        loss, worth = coded.loss(bits, error), coded.worth
         by_latent, d_context = back_rate()
         d: Parameters = {"context." + k: v for k, v in d_context.items()}
 
@@ -326,7 +388,7 @@ class Pyramid(Autoencoder):
             for key, value in gradients.items():
                 d[f"{name}.{key}"] = d.get(f"{name}.{key}", 0) + value
 
-        for group, (_, back_prediction) in zip(details, undo, strict=True):
+        for group, (_, back_prediction) in zip(details, coded.undo, strict=True):
             add("prediction", back_prediction(-_slope(group.scaled) / group.steps))
         if filtered:
             dimage, d_filter = back_filter(error * (2 * worth))
@@ -341,20 +403,20 @@ class Pyramid(Autoencoder):
                 return group.backprop(by_decoded, by_rate, d)
 
             high = []
-            for group, (back_join, _) in zip(reversed(details), reversed(undo), strict=True):
+            for group, (back_join, _) in zip(reversed(details), reversed(coded.undo), strict=True):
                 dimage, ddetails, dtaps = back_join(dimage)
                 d["lifting"][group.level - 1] = dtaps
                 high.append(tuple(back_group(group, np.stack(ddetails))))
             d_bands = Bands(back_group(low, dimage[None])[0], high)
-            d["lifting"] += back_analysis(d_bands)[1]
+            d["lifting"] += coded.back_analysis(d_bands)[1]
         # The finest steps take ten times the bits of the coarsest; each should be heard.
-        weight = np.float32(1 / np.sqrt(max(bits, 1) * pixel_count))
+        weight = np.float32(1 / np.sqrt(max(bits, 1) * loss.pixels))
         loss.gradients = {k: v * weight for k, v in d.items()}
         if filtered and self.memory:
             self.memory[0].crops.append(
                 _Decoded(
                     pixels,
-                    ops_of(image).to_host(unfiltered - planes).astype(np.float16),
+                    ops_of(image).to_host(coded.image - planes).astype(np.float16),
                     ops_of(image).to_host(details[-1].q).astype(np.int8),
                     log,
                     float(worth * weight),

@@ -146,12 +146,20 @@ def choose_grids(
                     bits(tensors[k], grid, pixels.get(k)) for k, grid in trial.items()
                 )
                 found = loss({**rounded, **tensors_on})
-                if (found - least) * (1 - recovered) + trial_cost >= cost:
+                hoped = recovered * _kept(tensors, tensors_on)
+                if (found - least) * (1 - hoped) + trial_cost >= cost:
                     break
                 chosen.update(trial)
                 rounded.update(tensors_on)
                 least, cost = found, trial_cost
     return chosen
+
+
+def _kept(tensors: Mapping[str, Array], rounded: Mapping[str, Array]) -> float:
+    """The share of the tensors' energy that rounding leaves as it is, none if it is negative."""
+    lost = sum(float(np.square(rounded[k] - tensors[k]).sum()) for k in rounded)
+    whole = sum(float(np.square(tensors[k]).sum()) for k in rounded)
+    return max(1 - lost / whole, 0.0) if lost else 1.0
 
 
 def bits_slope(tensor: Array, grid: int) -> Array:

@@ -425,6 +425,32 @@ def test_evaluation_is_of_a_fixed_sample():
     assert first.gradients is None
 
 
+def test_every_quality_counts_alike_in_an_evaluation():
+    images, pyramid = [picture(120, 100, 3)], small()
+    each = [pyramid._loss(images[0], log_step(quality)).value for quality in (25, 50, 75, 90)]
+    assert max(each) > 1.4 * min(each)
+    assert pyramid.evaluate(images).value == pytest.approx(np.prod(each) ** 0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["filter.mix", "prediction.w2", "lifting", "context.w2"])
+def test_an_evaluator_computes_anew_what_a_change_may_change(name):
+    images, pyramid = [picture(120, 100, 3)], small()
+    evaluate = pyramid.evaluator(images)
+    first = evaluate(pyramid)
+    array = pyramid.parameters[name]
+    changed = Pyramid(CONFIG, {**pyramid.parameters, name: 1.5 * array})
+    found, whole = evaluate(changed), changed.evaluate(images)
+    assert first != whole
+    if name.startswith("context"):  # the latents are those that the first network chose
+        assert found.squared_error == first.squared_error
+        assert found.bits != first.bits
+        assert found.value == pytest.approx(whole.value, rel=0.02)
+    else:
+        assert found == whole
+    assert evaluate(Pyramid(CONFIG, dict(changed.parameters))) == found
+    assert evaluate(pyramid) == first
+
+
 def test_a_seed_settles_all():
     images = [photograph("fig"), photograph("lake")]
     a, b = (Pyramid.start(images, 75, np.random.default_rng(5)) for _ in range(2))

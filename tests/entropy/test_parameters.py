@@ -235,6 +235,19 @@ def test_what_training_wins_back_allows_coarser_grids():
     assert -12 < found[0] <= found[1] < found[2]
 
 
+def test_what_rounds_to_zeros_is_not_won_back():
+    """A tensor that is worth twice its bits stays, however much training may win back."""
+    tensors = {"some": np.random.default_rng(0).normal(size=5000).astype(np.float32)}
+    worth = 2 * coded.bits(tensors["some"], -2) / np.square(tensors["some"]).sum()
+
+    def loss(candidate):
+        return worth * float(np.square(candidate["some"] - tensors["some"]).sum())
+
+    for recovered in (0.0, 0.9):
+        grid = coded.choose_grids(tensors, {"some": -8}, loss, recovered=recovered)["some"]
+        assert coded.on_grid(tensors["some"], grid).any()
+
+
 @pytest.mark.parametrize("scale", [0.001, 0.3, 20.0])
 def test_the_slope_of_the_bits(scale):
     """Of all values together, when they all shrink: a bit for each halving."""
