@@ -135,8 +135,10 @@ def choose_grids(
     large = sorted(
         (k for k in grids if tensors[k].size >= _LARGE), key=lambda k: -tensors[k].size
     )
-    small = [k for k in grids if tensors[k].size < _LARGE and k not in fixed]
-    for names in [*([k] for k in large), *([small] if small else [])]:
+    small: dict[str, list[str]] = {}
+    for k in sorted(grids.keys() - {*large, *fixed}):
+        small.setdefault(k.partition(".")[0], []).append(k)
+    for names in [*([k] for k in large), *small.values()]:
         cost = sum(bits(tensors[k], chosen[k], pixels.get(k)) for k in names)
         for stride in (2, 1, -1):
             while all(chosen[k] + stride >= grids[k] for k in names):

@@ -214,16 +214,19 @@ def test_fixed_tensors_stay_on_their_finest_grids():
     assert coded.choose_grids(tensors, {"idle": -8, "axes": -10}, loss)["axes"] > -10
 
 
-def test_small_tensors_are_coarsened_together():
+def test_small_tensors_of_a_part_are_coarsened_together():
     rng = np.random.default_rng(0)
-    tensors = {k: rng.normal(size=20).astype(np.float32) for k in "ab"}
+    names = ("part.a", "part.b", "other.c")
+    tensors = {k: rng.normal(size=20).astype(np.float32) for k in names}
 
-    def loss(candidate):  # a alone needs precision
-        return 1e5 * float(((candidate["a"] - tensors["a"]) ** 2).sum(dtype=np.float64))
+    def loss(candidate):  # one alone needs precision
+        error = candidate["part.a"] - tensors["part.a"]
+        return 1e5 * float((error**2).sum(dtype=np.float64))
 
-    chosen = coded.choose_grids(tensors, {"a": -12, "b": -10}, loss)
-    assert -12 < chosen["a"] < 0
-    assert chosen["b"] - chosen["a"] == 2
+    chosen = coded.choose_grids(tensors, {"part.a": -12, "part.b": -10, "other.c": -10}, loss)
+    assert -12 < chosen["part.a"] < -2
+    assert chosen["part.b"] - chosen["part.a"] == 2
+    assert chosen["other.c"] > chosen["part.b"]
 
 
 def test_what_training_wins_back_allows_coarser_grids():
