@@ -13,8 +13,8 @@ For coding it runs on integers held in float32: weights, activations and biases 
 every sum stays below 2**24, so that each partial sum is exact and neither the order of summation
 nor the BLAS, its threads or the processor can change a frequency (the idea of Balle, Johnston,
 Minnen, "Integer networks for data compression with latent-variable models", 2019).
-Where the neighbours of the same level and the parent are zero (most of a photograph) all inputs are
-taken as zero: the outputs depend on the plane alone, and the network does not run.
+Where the few neighbours that tell the most are zero (most of a photograph) all inputs are taken as
+zero: the outputs depend on the plane alone, and the network does not run.
 """
 
 from __future__ import annotations
@@ -43,9 +43,14 @@ OWN = (
     (-2, -2), (-2, -1), (-2, 0), (-2, 1), (-2, 2),
 )  # fmt: skip
 SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+CROSS = tuple((dy, dx) for dy, dx in SQUARE if not dy or not dx)
 SAME_LEVEL = len(OWN) + 4 * len(SQUARE)  # own, 2 orientations, 2 colours
 NEIGHBOURS = SAME_LEVEL + 4 * len(SQUARE)  # and 3 orientations of the parent, and the grandparent
-NEAR = SAME_LEVEL + len(SQUARE)  # the first so many: where these are zero, so are all inputs
+NEAR = (  # the telling ones: where these are zero, all inputs are taken as zero
+    *(OWN.index(offset) for offset in ((0, -1), (0, -2), (-1, -1), (-1, 0), (-1, 1), (-2, 0))),
+    *range(len(OWN) + len(SQUARE) // 2, SAME_LEVEL, len(SQUARE)),  # the middle of each square
+    *(SAME_LEVEL + SQUARE.index(offset) for offset in CROSS),  # of the parent
+)
 FEATURES = 2 * NEIGHBOURS
 ORIENTATIONS = 4  # 0 is the low-pass band, which only the coarsest level has
 COLOURS = 3
@@ -101,8 +106,9 @@ class Layout:
     offsets: NDArray[np.int32]  # (planes, SAME_LEVEL), added to position
     parent_offsets: NDArray[np.int32]  # (planes, 27), added to parent
     grandparent_offsets: NDArray[np.int32]  # (planes, 9), added to grandparent
-    reached: NDArray[np.int32]  # (planes, m): where a latent is a neighbour, added to position
-    squares: NDArray[np.int32]  # (planes, 9): the 3x3 square around a latent
+    reached: NDArray[np.int32]  # (planes, m): of which a latent is a telling neighbour of the same
+    # level, added to position
+    crosses: NDArray[np.int32]  # (planes, 5): the cross around a latent
 
     def view(self, buffer: NDArray, plane: Plane) -> NDArray:
         """The (height, width) plane inside a flat buffer of shape (size,)."""
@@ -235,18 +241,18 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
         steps.append((x + 2 * y + lag).ravel())
     step = np.concatenate(steps)
     order = np.argsort(step.astype(np.uint16 if step.max() < 1 << 16 else np.uint32), kind="stable")
-    sources = offsets[:, len(OWN) + len(SQUARE) // 2 :: len(SQUARE)]
-    squares = np.array([[dy * p.stride + dx for dy, dx in SQUARE] for p in planes], np.int32)
-    reached = np.zeros((len(planes), len(OWN) + 4 * len(SQUARE)), np.int32)
+    telling = offsets[:, [i for i in NEAR if i < SAME_LEVEL]]
+    own = sum(i < len(OWN) for i in NEAR)
+    crosses = np.array([[dy * p.stride + dx for dy, dx in CROSS] for p in planes], np.int32)
+    reached = np.zeros(telling.shape, np.int32)
     for number, p in enumerate(planes):
         readers = [
-            int(square - shift)
-            for shifts, square_start in zip(sources, planes, strict=True)
+            -int(shift)
+            for shifts, reader in zip(telling[:, own:], planes, strict=True)
             for shift in shifts
-            if square_start.start + shift == p.start
-            for square in squares[number]
+            if reader.start + shift == p.start
         ]
-        row = [-offset for offset in offsets[number][: len(OWN)].tolist()] + readers
+        row = [-offset for offset in telling[number, :own].tolist()] + readers
         reached[number, : len(row)] = row
     return Layout(
         planes=tuple(planes),
@@ -260,7 +266,7 @@ def layout(height: int, width: int, levels: int, colours: int) -> Layout:
         parent_offsets=parent_offsets,
         grandparent_offsets=grandparent_offsets,
         reached=reached,
-        squares=squares,
+        crosses=crosses,
     )
 
 
@@ -407,36 +413,26 @@ def finest_grids(parameters: Parameters) -> dict[str, int]:
 def is_active(
     where: Layout, buffer: NDArray, planes: range | None = None
 ) -> NDArray[np.bool_]:
-    """Whether any of the first NEAR neighbours is not zero, for each latent in decoding order; of
+    """Whether any of the telling neighbours is not zero, for each latent in decoding order; of
     some `planes` where they are given."""
     present = buffer != 0
     near = np.zeros(where.size, bool)
-    by_square = np.zeros(where.size, bool)
+    by_cross = np.zeros(where.size, bool)
     planes = planes or range(len(where.planes))
-    levels = {where.planes[number].level for number in planes}
-    for plane in where.planes:
-        if plane.level not in levels and plane.level - 1 not in levels:
-            continue
+    parents = {where.planes[number].level + 1 for number in planes}
+    telling = [i for i in NEAR if i < SAME_LEVEL]
+    for number, plane in enumerate(where.planes):
         # Offsets of up to MARGIN rows stay inside the buffer: every plane has its margin.
         start, stop = plane.start, plane.start + plane.height * plane.stride
-        target = by_square[start:stop]
-        for dy, dx in SQUARE:
-            shift = dy * plane.stride + dx
-            target |= present[start + shift : stop + shift]
-    for number in planes:
-        plane = where.planes[number]
-        start, stop = plane.start, plane.start + plane.height * plane.stride
-        target = near[start:stop]
-        for shift in where.offsets[number][: len(OWN)]:
-            target |= present[start + shift : stop + shift]
-        for group in range(4):
-            # The middle of each square; a plane of zeros has no squares set either.
-            shift = where.offsets[number][len(OWN) + group * len(SQUARE) + len(SQUARE) // 2]
-            target |= by_square[start + shift : stop + shift]
-    if len(planes) == len(where.planes):
-        return near[where.position] | by_square[where.parent]
-    latents = where.of_planes(planes)
-    return near[where.position[latents]] | by_square[where.parent[latents]]
+        if plane.level in parents or plane.orientation == 0:
+            for dy, dx in CROSS:
+                shift = dy * plane.stride + dx
+                by_cross[start:stop] |= present[start + shift : stop + shift]
+        if number in planes:
+            for shift in where.offsets[number, telling]:
+                near[start:stop] |= present[start + shift : stop + shift]
+    latents = slice(None) if len(planes) == len(where.planes) else where.of_planes(planes)
+    return near[where.position[latents]] | by_cross[where.parent[latents]]
 
 
 def predict(
@@ -541,8 +537,8 @@ def decode(
     )
     buffer = np.zeros(where.size, np.int32)
     features = np.zeros((where.size, 2), np.float32)
-    near = np.zeros(where.size, bool)  # some neighbour of the same level is not zero
-    by_square = np.zeros(where.size, bool)  # the 3x3 square around here is not all zero
+    near = np.zeros(where.size, bool)  # some telling neighbour of the same level is not zero
+    by_cross = np.zeros(where.size, bool)  # the cross around here is not all zero
     state = np.zeros(where.size, np.uint8)  # after a latent; zero in the margin, before each row
     details = np.array([plane.orientation > 0 for plane in where.planes])
     bounds = where.bounds if steps is None else where.bounds[: steps + 1]
@@ -554,7 +550,7 @@ def decode(
         before = state[position - 1]
         second = before >> 1
         rows = quiet.take(2 * plane.astype(np.intp) + second)
-        some = np.flatnonzero(near[position] | by_square[where.parent[begin:end]])
+        some = np.flatnonzero(near[position] | by_cross[where.parent[begin:end]])
         if len(some):
             inputs = gather(features, where.inputs(some + begin))
             result = network(inputs, bias[plane[some]])
@@ -573,5 +569,5 @@ def decode(
             features[at] = integer_features(values)
             plane = plane[found]
             near[where.reached.take(plane, axis=0) + at[:, None]] = True
-            by_square[where.squares.take(plane, axis=0) + at[:, None]] = True
+            by_cross[where.crosses.take(plane, axis=0) + at[:, None]] = True
     return buffer

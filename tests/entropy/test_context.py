@@ -279,7 +279,7 @@ def test_is_active_where_some_neighbour_is_not_zero(size, density):
     where = layout_of(*size)
     for seed in range(5):
         buffer = random_latents(where, np.random.default_rng(seed), density)
-        near = where.inputs(slice(None))[:, : context.NEAR]
+        near = where.inputs(slice(None))[:, context.NEAR]
         expected = (buffer[near] != 0).any(axis=1)
         np.testing.assert_array_equal(context.is_active(where, buffer), expected)
 
