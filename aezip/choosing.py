@@ -1,4 +1,5 @@
-"""Which architecture serves a collection in the fewest bytes: both are tried.
+"""Which architecture, and which starting model, serve a collection in the fewest bytes: all are
+tried.
 
 `dense` is trained for a moment, `pyramid` taken as it starts, and a sample of the images is coded
 by both as it will be. What counts is all that an archive would hold, latents as text, with errors
@@ -25,6 +26,8 @@ _CODED = 24  # images that are coded
 _STEPS = 150  # of training, of images of _SMALL samples: fewer where each takes longer
 _SMALL = 28 * 28
 _FROM = 0.5  # of the schedule that the trial goes through
+_FEW = 1 << 23  # pixels: in more a decoder of most parameters always pays
+_COARSER = (2, 3, 4)  # octaves by which the grids tried are coarser than the finest
 
 
 def may_be_dense(images: Sequence[Pixels]) -> bool:
@@ -67,3 +70,19 @@ def cost(autoencoder: Autoencoder, images: Sequence[Pixels], quality: int) -> fl
         bits = 8 * len(encode_bytes(min(payload, exact, key=len)).encode())
         total += bits + worth * float(np.square(both[0] - both[1]).sum())
     return total * len(images) / len(sample) + 8 * len(autoencoder.pack())
+
+
+def cheapest(starts: Sequence[Autoencoder], images: Sequence[Pixels]) -> Autoencoder:
+    """Of models to start from, that of most parameters first, the one with which a collection would
+    cost the least, rounded to grids of about what its size allows."""
+    pixels = sum(x.shape[0] * x.shape[1] for x in images)
+    if len(starts) == 1 or pixels > _FEW:
+        return starts[0]
+
+    def bits(start: Autoencoder, coarser: int) -> float:
+        finest, fixed = start.finest_grids(), start.fixed_grids
+        grids = {k: grid + coarser * (k not in fixed) for k, grid in finest.items()}
+        tried = type(start)(start.config, start.parameters, grids).frozen()
+        return tried.evaluate(images).value * pixels + 8 * len(tried.pack())
+
+    return min(starts, key=lambda start: min(bits(start, octaves) for octaves in _COARSER))

@@ -545,12 +545,17 @@ def _table(report: Report) -> str:
         mark = " " if exact else "~"
         return f"{what:28}{mark}{size:>14,.0f} {8 * size / report.pixels:>9.3f}"
 
-    quality = "lossless" if report.quality == EXACT else f"quality {report.quality}"
+    if report.quality == EXACT:
+        kind = "lossless"
+    elif report.budget is not None:
+        kind = f"{report.budget} bytes"
+    else:
+        kind = f"quality {report.quality}"
     exact = report.compared == report.images
     lines = [
         console.heading(f"{'':28} {'bytes':>14} {'bits/pixel':>10}"),
         line(f"{console.counted(report.images)}, as they were", report.original_bytes),
-        console.good(line(f"aezip archive, {quality}", report.archive_bytes)),
+        console.good(line(f"aezip archive, {kind}", report.archive_bytes)),
         line("  " + one_line(report.csv.name), report.csv_bytes),
         line("  " + one_line(report.decoder.name), report.decoder_bytes),
         *(line(f"{name} at equal PSNR", size, exact) for name, size in report.peers.items()),

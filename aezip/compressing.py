@@ -80,6 +80,7 @@ class Report:
     failed: list[tuple[str, str]] = field(default_factory=list)
     peers: dict[str, float | None] = field(default_factory=dict)
     compared: int = 0  # images that the peers' bytes are extrapolated from
+    budget: int | None = None  # bytes of latents that each image may take, instead of a quality
 
     @property
     def archive_bytes(self) -> int:
@@ -180,6 +181,7 @@ def compress(
             journal,
         )  # fmt: skip
     report = report_on(coded, Path(csv), settings, found.skipped, began)
+    report.budget = autoencoder.budget
     if compare:
         try:
             _compare(report, Path(folder), coded)
@@ -197,9 +199,9 @@ def _model_of(
     path = default_model(folder) if model is None else Path(model)
     if path.exists():
         return path
-    any_model = starting.model_for("pyramid")
-    if lossless and model is None and any_model is not None:  # its decoder is not used
-        return any_model
+    any_models = starting.models_for("pyramid")
+    if lossless and model is None and any_models:  # its decoder is not used
+        return any_models[0]
     raise ModelError(
         f"{one_line(path)}: there is no such model; run aezip fit {one_line(folder)} first"
     )

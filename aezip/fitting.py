@@ -179,16 +179,12 @@ def fit(
             pictured = list(header.get("stages", []))
             at = header["progress"] if header["progress"] < 1 else _GO_ON_FROM
         else:
-            if arch != "auto":
-                kind = ARCHITECTURES[arch]
-            elif budget is not None:
-                kind = Dense
-            else:
-                kind = _choose(images, quality, start, rng)
             if budget is not None:
-                autoencoder = _start_within(budget, kind, images, start, rng)
+                autoencoder = _start_within(budget, arch, images, start, rng)
+            elif arch == "auto":
+                autoencoder, at = _choose(images, quality, start, rng)
             else:
-                autoencoder, at = _begin(kind, images, quality, start, rng)
+                autoencoder, at = _begin(ARCHITECTURES[arch], images, quality, start, rng)
         run = _Run(autoencoder, images, rng, at, history, pictured)
         if steps is None:
             run.until_minutes(autoencoder.default_minutes if minutes is None else minutes)
@@ -528,13 +524,13 @@ def _middle(pixels: Pixels, most: int) -> Pixels:
 
 def _start_within(
     budget: int,
-    kind: type[Autoencoder],
+    arch: str,
     images: Sequence[Pixels],
     start: str | os.PathLike[str] | None,
     rng: np.random.Generator,
 ) -> Autoencoder:
-    if kind is not Dense:
-        raise ModelError(f"only dense keeps a budget of bytes, {kind.arch} does not")
+    if arch not in ("auto", Dense.arch):
+        raise ModelError(f"only dense keeps a budget of bytes, {arch} does not")
     if start not in (None, "none"):
         raise ModelError("a model with a budget of bytes starts from its own images alone")
     return Dense.start_within(budget, images, rng)
@@ -545,19 +541,20 @@ def _choose(
     quality: int | None,
     start: str | os.PathLike[str] | None,
     rng: np.random.Generator,
-) -> type[Autoencoder]:
-    """`dense` where it takes fewer bytes for the same quality, as a short trial has it."""
+) -> tuple[Autoencoder, float]:
+    """As `_begin`, of the architecture that takes fewer bytes for the same quality, as a short
+    trial has it."""
     if start not in (None, "none"):
-        return type(load_model(Path(start))[0])
+        return _begin(type(load_model(Path(start))[0]), images, quality, start, rng)
+    pyramid, at = _begin(Pyramid, images, quality, start, rng)
     if not choosing.may_be_dense(images):
-        return Pyramid
+        return pyramid, at
     used = quality or Dense.default_quality
-    pyramid, _ = _begin(Pyramid, images, used, start, rng)
-    pyramid.grids = pyramid.finest_grids()
-    pyramid.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
+    tried = type(pyramid)(pyramid.config, pyramid.parameters, pyramid.finest_grids())
+    tried.choose_grids(images, sum(x.shape[0] * x.shape[1] for x in images))
     dense = choosing.trained_briefly(images, used, rng)
-    costs = [choosing.cost(x, images, used) for x in (dense, pyramid.frozen())]
-    return Dense if costs[0] < costs[1] else Pyramid
+    costs = [choosing.cost(x, images, used) for x in (dense, tried.frozen())]
+    return _begin(Dense, images, quality, start, rng) if costs[0] < costs[1] else (pyramid, at)
 
 
 def _begin(
@@ -569,10 +566,11 @@ def _begin(
 ) -> tuple[Autoencoder, float]:
     """What training starts from, and from where in the schedule."""
     used = quality or kind.default_quality
-    other = starting.model_for(kind.arch) if start is None else Path(start)
-    if other is None or start == "none":
+    others = starting.models_for(kind.arch) if start is None else [Path(start)]
+    if not others or start == "none":
         return kind.start(images, used, rng), 0.0
-    return _adapt(other, kind, images, used), _ADAPT_FROM
+    starts = [_adapt(other, kind, images, used) for other in others]
+    return choosing.cheapest(starts, images), _ADAPT_FROM
 
 
 def _adapt(

@@ -94,8 +94,7 @@ def fitted(
 def main(folder: Path, minutes: float) -> None:
     """Fit FOLDER without one part after the other, each time from the starting model, and print
     how many bytes more it takes, decoder included, at equal PSNR."""
-    start = starting.model_for("pyramid")
-    assert start is not None
+    start = starting.models_for("pyramid")[0]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         model = fitted(folder, start, (), minutes, work / "whole.h5")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from samples import photograph
 
-from aezip import choosing, lossless
+from aezip import choosing, lossless, starting
 from aezip.autoencoders import Pyramid
 from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
+from aezip.fitting import load_model
 from aezip.storage.text import encode_bytes
 
 
@@ -40,3 +41,20 @@ def test_what_will_be_exact_costs_its_exact_bytes(pyramid):
     assert 2 * exact < len(pyramid.encode([image], 60)[0])
     found = choosing.cost(pyramid, [image, image], 60)
     assert found == 2 * 8 * exact + 8 * len(pyramid.pack())
+
+
+def test_few_photographs_start_from_the_model_of_few_parameters():
+    large, small = (load_model(x)[0] for x in starting.models_for("pyramid"))
+    image = photograph("fig")[100:196, 60:188]
+    assert choosing.cheapest([large, small], [image]) is small
+    assert choosing.cheapest([large], [image]) is large
+    many = [np.broadcast_to(image[0, 0], (1 << 12, 1 << 12, 3))]
+    assert choosing.cheapest([large, small], many) is large
+
+
+def test_what_counts_of_a_start_is_the_decoder_and_the_loss():
+    """One that cannot code at all is dearer, however few its parameters."""
+    large, small = (load_model(x)[0] for x in starting.models_for("pyramid"))
+    image = photograph("fig")[100:196, 60:188]
+    small.parameters["context.b3"][:] = 20
+    assert choosing.cheapest([large, small], [image]) is large

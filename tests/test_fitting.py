@@ -128,6 +128,9 @@ def test_what_is_fitted_for_a_budget_has_no_other_quality(tmp_path):
         with pytest.raises(ModelError, match="fitted for 8 bytes an image, and cannot"):
             aezip.compress(DIGITS, tmp_path / "out.csv", tmp_path / "m.h5", **asked)
     assert not (tmp_path / "out.csv").exists()
+    result = invoke("compress", DIGITS, "out.csv", "--model", "m.h5", cwd=tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "aezip archive, 8 bytes " in result.stdout + result.stderr
 
 
 def test_training_ends_on_rounded_parameters(tmp_path, monkeypatch):
@@ -228,10 +231,11 @@ def thousand(tmp_path_factory):
 
 def test_many_small_images_of_one_size_get_dense(thousand):
     found, rng = everything(thousand), np.random.default_rng(0)
-    assert fitting._choose(found, 50, "none", rng).arch == "dense"
+    assert fitting._choose(found, 50, "none", rng)[0].arch == "dense"
     other = found[-1][:-1]
-    assert fitting._choose([*found, other], 50, "none", rng).arch == "pyramid"
-    assert fitting._choose([np.zeros((65, 64, 4), np.uint8)] * 9, 50, "none", rng).arch == "pyramid"
+    assert fitting._choose([*found, other], 50, "none", rng)[0].arch == "pyramid"
+    large = [np.zeros((65, 64, 4), np.uint8)] * 9
+    assert fitting._choose(large, 50, "none", rng)[0].arch == "pyramid"
 
 
 def test_auto_is_what_the_command_does(thousand, tmp_path):
@@ -385,11 +389,11 @@ def test_the_model_that_comes_with_aezip_is_the_start_unless_one_says_otherwise(
 ):
     asked, model = [], photo_model()
 
-    def model_for(arch):
+    def models_for(arch):
         asked.append(arch)
-        return model if arch == "pyramid" else None
+        return [model] if arch == "pyramid" else []
 
-    monkeypatch.setattr(fitting.starting, "model_for", model_for)
+    monkeypatch.setattr(fitting.starting, "models_for", models_for)
     starts = {"ours": {}, "theirs": {"start": photo_model()}, "0": {"start": "none"}}
     for name, options in starts.items():
         aezip.fit(photos(), tmp_path / f"{name}.h5", steps=0, **options)
@@ -401,8 +405,10 @@ def test_the_model_that_comes_with_aezip_is_the_start_unless_one_says_otherwise(
 
 def test_a_model_to_start_from_comes_with_aezip():
     """Wherever it is installed."""
-    assert load_model(fitting.starting.model_for("pyramid"))[0].arch == "pyramid"
-    assert fitting.starting.model_for("dense") is None
+    large, small = (load_model(x)[0] for x in fitting.starting.models_for("pyramid"))
+    assert large.arch == small.arch == "pyramid"
+    assert len(large.pack()) > 1.5 * len(small.pack())
+    assert fitting.starting.models_for("dense") == []
 
 
 @pytest.mark.parametrize("start", ["pyramid", "digits", "missing", "damaged"])
