@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from aezip import fitting, images, nn
 from aezip.autoencoders import Pyramid, lifting, postfilter, pyramid, residual
 from aezip.autoencoders.base import LAGRANGIAN, log_step, step_size
+from aezip.autoencoders.crops import PART, Decoded, Replay, random_crop
 from aezip.entropy import context, laplace, median
 from aezip.shared import share
 
@@ -254,10 +255,10 @@ def torch_gradients(
 
 
 def torch_filter_gradients(
-    model: Pyramid, p: Tensors, crops: list[pyramid._Decoded], rng: np.random.Generator
+    model: Pyramid, p: Tensors, crops: list[Decoded], rng: np.random.Generator
 ) -> Tensors:
     """Those of `Pyramid._filter_loss`, by autograd."""
-    loss, side = torch.zeros(()), pyramid._PART
+    loss, side = torch.zeros(()), PART
     for number in rng.integers(len(crops), size=pyramid._PARTS):
         crop = crops[number]
         top, left = (2 * int(rng.integers((n - side) // 2 + 1)) for n in crop.error.shape[1:])
@@ -341,8 +342,8 @@ def main(folder: Path) -> None:
             value += rng.normal(scale=0.01, size=value.shape).astype(np.float32)
     torch.set_num_threads(2)
     p = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in model.parameters.items()}
-    log, crop = log_step(QUALITY), pyramid._random_crop(pictures, rng)
-    model.memory = [pyramid._Replay()]
+    log, crop = log_step(QUALITY), random_crop(pictures, rng)
+    model.memory = [Replay()]
     crops = model.memory[0].crops
     own = model._loss(crop, log, sample=(pyramid._SAMPLE, np.random.default_rng(2))).gradients
     worst = worst_difference(own, torch_gradients(model, p, crop, log, np.random.default_rng(2)))
@@ -362,7 +363,7 @@ def main(folder: Path) -> None:
 
     def torch_round() -> None:
         for _ in range(CROPS):
-            torch_gradients(model, p, pyramid._random_crop(pictures, rng), log, rng)
+            torch_gradients(model, p, random_crop(pictures, rng), log, rng)
             for _ in range(pyramid._REPLAYS - 1):
                 torch_filter_gradients(model, p, crops, rng)
 

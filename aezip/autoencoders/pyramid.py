@@ -10,16 +10,15 @@ Grey images are the first of the three colour planes. Transparency is one more i
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aezip.autoencoders import lifting, postfilter, prediction
+from aezip.autoencoders import colours, lifting, postfilter, prediction
 from aezip.autoencoders.base import (
     DEFAULT_EFFORT,
     LAGRANGIAN,
@@ -32,6 +31,7 @@ from aezip.autoencoders.base import (
     step_size,
     whole_numbers,
 )
+from aezip.autoencoders.crops import PART, Coded, Decoded, Replay, Rounded, random_crop
 from aezip.autoencoders.lifting import Bands
 from aezip.entropy import context, laplace, median, quantise
 from aezip.entropy.coder import Decoder, Encoder
@@ -42,15 +42,9 @@ from aezip.nn import ops_of
 
 Array = NDArray[np.floating]
 
-_GREY = np.float32(np.sqrt(3))  # of a grey image in the plane that is the sum of R, G, B / sqrt 3
-_COLOURED = 2000  # images, about, whose colours the axes are taken from
-_CROP = 256  # side of the crops trained on
 _SAMPLE = 8192  # latents per crop that the context network is trained on
-_REPLAYED = 128  # crops that the filter learns from again
 _REPLAYS = 10  # steps of the filter for one of all
-_PARTS, _PART = 4, 128  # of crops for a step of the filter, and their side
-_MIDDLE = 128
-_OPAQUE = 255
+_PARTS = 4  # of crops for a step of the filter
 _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded together, by channels
 _PASSES = (0, 1, 1, 1, 1, 1, 2, 2, 2, 3)  # of the choice of latents, by effort
 _TRAINING_PASSES = 1  # the second would take as long for hardly other latents
@@ -70,101 +64,6 @@ _COARSEST, _FINEST = 250, 64  # log steps trained on: qualities 5 to 96, those b
 layout = lru_cache(maxsize=2)(context.layout)
 
 
-@dataclass(frozen=True)
-class _Rounded:
-    """The bands of one level that are quantised together, as training sees them: all arrays
-    (orientations, colours, h, w)."""
-
-    level: int
-    orientations: range
-    steps: Array  # (orientations, colours, 1, 1), in grey levels
-    scaled: Array  # in steps
-    q: Array  # latents, in half steps
-    value: Array  # what is decoded from them, in steps
-
-    @property
-    def decoded(self) -> Array:
-        return self.value * self.steps
-
-    def planes(self, where: Layout) -> Iterator[tuple[tuple[int, int], Plane]]:
-        """The planes of a layout that are in it, and where: (index, plane)."""
-        for plane in where.planes:
-            if plane.level == self.level and plane.orientation in self.orientations:
-                yield (plane.orientation - self.orientations.start, plane.colour), plane
-
-    def backprop(self, by_decoded: Array, by_rate: Array, d: Parameters) -> Array:
-        """The gradient by the bands; those by gain and shrink go into `d`."""
-        by_scaled = by_decoded * self.steps + by_rate
-        key = self.level - 1, slice(self.orientations.start, self.orientations.stop)
-        colours = slice(self.q.shape[1])
-        signed = np.sign(self.q) * by_decoded * self.steps
-        magnitude = np.minimum(np.abs(self.q), 3)
-        for n in (1, 2, 3):
-            d["shrink"][(*key, colours, n - 1)] = -(signed * (magnitude == n)).sum(axis=(2, 3))
-        by_step = by_decoded * self.decoded - by_scaled * self.scaled
-        d["gain"][(*key, colours)] = by_step.sum(axis=(2, 3)) * np.float32(laplace.LN2)
-        return by_scaled / self.steps
-
-
-@dataclass(frozen=True)
-class _Coded:
-    """A crop as training codes it, with what gradients are made of. Arrays of one value for each
-    latent are flat, as the layout has them."""
-
-    log: int
-    planes: Array  # (planes, h, w), what was to be coded
-    where: Layout
-    buffer: Array  # latents, in half steps
-    unrounded: Array  # in steps
-    low: _Rounded
-    details: list[_Rounded]  # of each level, from the coarsest
-    image: Array  # (planes, h, w), what is decoded, not yet filtered
-    undo: list[tuple[Callable[..., Any], Callable[[Array], Parameters]]]
-    back_analysis: Callable[[Bands], Any]
-
-    @property
-    def unfiltered(self) -> tuple[Array, Array, int]:
-        """What the filter is given: planes, the finest latents in steps, log step."""
-        return self.image, self.details[-1].q / 2, self.log
-
-    @property
-    def worth(self) -> np.float32:
-        """Bits that a squared error is worth."""
-        return np.float32(LAGRANGIAN) / np.float32(step_size(self.log)) ** 2
-
-    def loss(self, bits: float, error: Array) -> Loss:
-        squared_error = float(np.vdot(error, error))
-        pixels = self.planes[0].size
-        value = (bits + self.worth * squared_error) / pixels
-        return Loss(bits, squared_error, self.planes.size, pixels, float(value))
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A crop as it was decoded in an earlier step of the training, not yet filtered."""
-
-    pixels: Pixels
-    error: NDArray[np.float16]  # (planes, h, w), of the decoded planes
-    latents: NDArray[np.int8]  # (3, planes, h / 2, w / 2), of the finest level, in half steps
-    log: int
-    worth: float  # what a squared error counts in the loss
-
-    def part(self, top: int, left: int) -> tuple[Array, Array]:
-        """(error, latents in steps) of the part at a place of the crop."""
-        error = self.error[:, top : top + _PART, left : left + _PART].astype(np.float32)
-        block = postfilter.BLOCK
-        rows, columns = (slice(x // block, (x + _PART) // block) for x in (top, left))
-        return error, self.latents[:, :, rows, columns].astype(np.float32) / 2
-
-
-@dataclass
-class _Replay:
-    """The crops that were decoded last, for the filter to learn from."""
-
-    turn: int = -1
-    crops: deque[_Decoded] = field(default_factory=lambda: deque(maxlen=_REPLAYED))
-
-
 class Pyramid(Autoencoder):
     """config: levels, hidden (width of the context network), prediction and filter (widths of the
     other two), quality (that `compress` uses unless told otherwise)."""
@@ -179,7 +78,7 @@ class Pyramid(Autoencoder):
     def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
         config = {"levels": 6, "hidden": 64, "prediction": 32, "filter": 64, "quality": quality}
         parameters = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
-        parameters["colour"][:] = _principal_colours(images)
+        parameters["colour"][:] = colours.principal_axes(images)
         parameters["lifting"][:] = lifting.start(config["levels"])
         parameters["gain"][:] = _GAIN
         for name, shape in context.shape_of(config["hidden"], config["levels"]).items():
@@ -197,7 +96,7 @@ class Pyramid(Autoencoder):
     def adapted(self, images: Sequence[Pixels], quality: int) -> Self:
         """All is what it was but for the colours, which are the collection's own."""
         parameters = {k: v.copy() for k, v in self.parameters.items()}
-        parameters["colour"][:] = _principal_colours(images)
+        parameters["colour"][:] = colours.principal_axes(images)
         return type(self)({**self.config, "quality": quality}, parameters)
 
     @classmethod
@@ -254,16 +153,16 @@ class Pyramid(Autoencoder):
         if filtered and self.memory is not None:
             # What takes the time is to decode a crop. The filter learns from it several times.
             if not self.memory:
-                self.memory.append(_Replay())
+                self.memory.append(Replay())
             (replay,) = self.memory
             replay.turn += 1
             if replay.turn % _REPLAYS:
                 return self._filter_loss(replay.crops, rng)
-        crop = _random_crop(images, rng)
+        crop = random_crop(images, rng)
         log = round(_FINEST + (_COARSEST - _FINEST) * float(rng.beta(2, 2)))
         return self._loss(crop, log, sample=(_SAMPLE, rng), filtered=filtered)
 
-    def _filter_loss(self, crops: Sequence[_Decoded], rng: np.random.Generator) -> Loss:
+    def _filter_loss(self, crops: Sequence[Decoded], rng: np.random.Generator) -> Loss:
         """Of parts of crops decoded before, with the gradients of the filter alone."""
         parameters = _section(self.parameters, "filter")
         d: Parameters = {k: np.zeros_like(v) for k, v in parameters.items()}
@@ -271,10 +170,10 @@ class Pyramid(Autoencoder):
         for number in rng.integers(len(crops), size=_PARTS):
             crop = crops[number]
             top, left = (
-                postfilter.BLOCK * int(rng.integers(max(n - _PART, 0) // postfilter.BLOCK + 1))
+                postfilter.BLOCK * int(rng.integers(max(n - PART, 0) // postfilter.BLOCK + 1))
                 for n in crop.error.shape[1:]
             )
-            planes = self._to_planes(crop.pixels)[0][:, top : top + _PART, left : left + _PART]
+            planes = self._to_planes(crop.pixels)[0][:, top : top + PART, left : left + PART]
             error, q = (ops_of(planes).asarray(x) for x in crop.part(top, left))
             image, back = self._filter(planes + error, q, crop.log)
             error = image - planes
@@ -293,9 +192,9 @@ class Pyramid(Autoencoder):
         """Latents are chosen anew where what they stand for has changed. Where only the context
         network has, others would be hardly better, and to choose them takes most of the time."""
         rng = np.random.default_rng(0)
-        crops = [(_random_crop(images, rng), log_step(quality)) for quality in _EVALUATED]
+        crops = [(random_crop(images, rng), log_step(quality)) for quality in _EVALUATED]
         before: Parameters = {}
-        coded: list[_Coded] = []
+        coded: list[Coded] = []
         bits: list[float] = []
         errors: list[Array] = []
 
@@ -321,14 +220,14 @@ class Pyramid(Autoencoder):
 
         return evaluate
 
-    def _code(self, pixels: Pixels, log: int) -> _Coded:
+    def _code(self, pixels: Pixels, log: int) -> Coded:
         """A crop with the latents that the encoder would choose."""
         planes = self._to_planes(pixels)[0]
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
         bands, back_analysis = lifting.analyse(planes, self.parameters["lifting"])
         buffer, unrounded = ops_of(planes).xp.zeros((2, where.size), np.float32)
 
-        def put(group: _Rounded) -> None:
+        def put(group: Rounded) -> None:
             for at, plane in group.planes(where):
                 q = group.q[at]
                 known = 2 * median.expected(q / 2) if plane.orientation == 0 else np.float32(0)
@@ -347,13 +246,13 @@ class Pyramid(Autoencoder):
             taps = self.parameters["lifting"][level - 1]
             image, back_join = lifting.join(image, group.decoded + expected, taps)
             undo.append((back_join, back_prediction))
-        return _Coded(
+        return Coded(
             log, planes, where, buffer, unrounded, low, details, image, undo, back_analysis
         )
 
     def _rate(
         self,
-        coded: _Coded,
+        coded: Coded,
         sample: tuple[int, np.random.Generator] | None = None,
         unrounded: Array | None = None,
     ) -> tuple[float, Callable[[], tuple[Array, Parameters]]]:
@@ -396,7 +295,7 @@ class Pyramid(Autoencoder):
             for name in ("lifting", "gain", "shrink"):
                 d[name] = np.zeros_like(p[name])
 
-            def back_group(group: _Rounded, by_decoded: Array) -> Array:
+            def back_group(group: Rounded, by_decoded: Array) -> Array:
                 by_rate = np.empty_like(group.q)
                 for at, plane in group.planes(where):
                     by_rate[at] = where.view(by_latent, plane)
@@ -414,7 +313,7 @@ class Pyramid(Autoencoder):
         loss.gradients = {k: v * weight for k, v in d.items()}
         if filtered and self.memory:
             self.memory[0].crops.append(
-                _Decoded(
+                Decoded(
                     pixels,
                     ops_of(image).to_host(coded.image - planes).astype(np.float16),
                     ops_of(image).to_host(details[-1].q).astype(np.int8),
@@ -426,7 +325,7 @@ class Pyramid(Autoencoder):
 
     def _round(
         self, bands: Array, level: int, orientations: range, log: int, where: Layout, buffer: Array
-    ) -> _Rounded:
+    ) -> Rounded:
         """Bands (orientations, colours, h, w) as the encoder rounds them, given the latents before
         them in `buffer`."""
         key = level - 1, slice(orientations.start, orientations.stop), slice(bands.shape[1])
@@ -437,7 +336,7 @@ class Pyramid(Autoencoder):
         else:
             q = 2 * np.rint(scaled)
         value = q / 2 - _shrink(q, self.parameters["shrink"][key])
-        return _Rounded(level, orientations, steps, scaled, q, value)
+        return Rounded(level, orientations, steps, scaled, q, value)
 
     def _as_encoded(
         self, scaled: Array, level: int, log: int, where: Layout, buffer: Array
@@ -536,10 +435,10 @@ class Pyramid(Autoencoder):
         aside = np.zeros(where.size, np.float32)
         gradient = postfilter.error_gradient(
             _section(self.parameters, "filter"),
-            _with_all_colours(image),
-            _with_all_colours(_finest(where, buffer), axis=1),
+            colours.with_all(image),
+            colours.with_all(_finest(where, buffer), axis=1),
             log / 32,
-            _with_all_colours(planes),
+            colours.with_all(planes),
         )[: len(planes)]
         for level in range(1, min(_REFINED_LEVELS, self.config["levels"]) + 1):
             taps = self.parameters["lifting"][level - 1]
@@ -582,7 +481,7 @@ class Pyramid(Autoencoder):
             else:
                 planes = self._filter(planes, _finest(where, buffer), log, strips=True)[0]
             images.append(planes[:, : -(-height >> halvings), : -(-width >> halvings)])
-        return self._to_pixels(images)
+        return colours.to_pixels(images, self.parameters["colour"])
 
     def _low_pass_gain(self, levels: int) -> np.float32:
         """What a constant image is multiplied by in its low-pass band after so many levels."""
@@ -649,12 +548,12 @@ class Pyramid(Autoencoder):
         """Of the details of a level, (3, planes, h, w), from its low-pass image (planes, h, w).
         In strips it takes little memory, and has no backprop."""
         parameters, count, octaves = _section(self.parameters, "prediction"), len(image), log / 32
-        image = _with_all_colours(image)
+        image = colours.with_all(image)
         if strips:
             expected = prediction.apply_in_strips(parameters, image, level, octaves)
             return expected[:, :count], _for_decoding
         expected, back = prediction.apply(parameters, image, level, octaves)
-        return expected[:, :count], lambda d: back(_with_all_colours(d, axis=1))
+        return expected[:, :count], lambda d: back(colours.with_all(d, axis=1))
 
     def _filter(
         self, planes: Array, latents: Array, log: int, strips: bool = False
@@ -662,14 +561,14 @@ class Pyramid(Autoencoder):
         """The planes (planes, h, w) without artefacts, given the latents of the finest level
         (3, planes, h / 2, w / 2). In strips it takes little memory, and has no backprop."""
         parameters, count, octaves = _section(self.parameters, "filter"), len(planes), log / 32
-        planes, latents = _with_all_colours(planes), _with_all_colours(latents, axis=1)
+        planes, latents = colours.with_all(planes), colours.with_all(latents, axis=1)
         if strips:
             result = postfilter.apply_in_strips(parameters, planes, latents, octaves)
             return result[:count], _for_decoding
         result, back = postfilter.apply(parameters, planes, latents, octaves)
 
         def backprop(d: Array) -> tuple[Array, Parameters]:
-            dplanes, dparameters = back(_with_all_colours(d))
+            dplanes, dparameters = back(colours.with_all(d))
             return dplanes[:count], dparameters
 
         return result[:count], backprop
@@ -686,76 +585,8 @@ class Pyramid(Autoencoder):
         """(levels, orientations, colours), in grey levels."""
         return np.float32(step_size(log)) * np.exp2(self.parameters["gain"])
 
-    # --- pixels and planes ---
-
     def _to_planes(self, pixels: Pixels) -> list[NDArray[np.float32]]:
-        """The images to code: planes (1 or 3, h, w), the sides padded to what the levels need."""
-        height, width, channels = pixels.shape
-        unit = 1 << self.config["levels"]
-        pixels = _without_hidden(pixels)
-        padded = np.pad(pixels, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
-        ops = ops_of(self.parameters["colour"])
-        padded = ops.asarray(padded)
-        if channels >= 3:
-            centred = padded[..., :3].astype(np.float32) - _MIDDLE
-            planes = [(centred @ self.parameters["colour"]).transpose(2, 0, 1)]
-        else:
-            planes = [(padded[..., :1].astype(np.float32) - _MIDDLE).transpose(2, 0, 1) * _GREY]
-        if channels in (2, 4):
-            alpha = padded[..., -1:].astype(np.float32) - _OPAQUE
-            planes.append(alpha.transpose(2, 0, 1) * _GREY)
-        return [ops.xp.ascontiguousarray(x) for x in planes]
-
-    def _to_pixels(self, images: list[Array]) -> Pixels:
-        parts = []
-        for number, planes in enumerate(images):
-            if len(planes) == COLOURS:
-                inverse = np.linalg.inv(self.parameters["colour"].astype(np.float64))
-                rgb = planes.transpose(1, 2, 0) @ inverse.astype(np.float32)
-                parts.append(rgb + np.float32(_MIDDLE))
-            else:
-                offset = np.float32(_OPAQUE if number else _MIDDLE)
-                parts.append(planes.transpose(1, 2, 0) / _GREY + offset)
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        return np.clip(np.rint(whole), 0, 255).astype(np.uint8)
-
-
-def _without_hidden(pixels: Pixels) -> Pixels:
-    """Where an image is wholly transparent, its colours are free: the mean of the others has no
-    details, and hardly an edge."""
-    if pixels.shape[2] % 2:
-        return pixels
-    seen = pixels[..., -1] > 0
-    if seen.all():
-        return pixels
-    pixels = pixels.copy()
-    pixels[~seen, :-1] = np.rint(pixels[seen, :-1].mean(axis=0)) if seen.any() else _MIDDLE
-    return pixels
-
-
-def _principal_colours(images: Sequence[Pixels]) -> Array:
-    """(3, 3): what RGB is multiplied by; columns are the principal axes of the collection's
-    colours (the Karhunen-Loeve transform), or of typical photographs where all is grey."""
-    total = np.zeros((3, 3))
-    for pixels in images[:: -(-len(images) // _COLOURED)]:  # to read 100,000 takes a minute
-        if pixels.shape[2] >= 3:
-            rgb = pixels[..., :3].reshape(-1, 3)
-            rgb = rgb[:: max(1, len(rgb) // 20_000)].astype(np.float64)
-            # About each image's own mean: what varies within it is what takes the bits.
-            rgb -= rgb.mean(axis=0)
-            total += rgb.T @ rgb / len(rgb)
-    luma = np.ones((3, 3)) + np.array([[0.1, 0, 0], [0, 0.01, 0], [0, 0, 0.1]])
-    # A trace of the typical axes settles the order where a collection has few colours.
-    axes = np.linalg.eigh(total / max(np.trace(total), 1e-9) + 1e-3 * luma)[1][:, ::-1]
-    return axes * np.where(axes.sum(axis=0) < 0, -1, 1)
-
-
-def _random_crop(images: Sequence[Pixels], rng: np.random.Generator) -> Pixels:
-    """Of an image drawn by its area, from a place drawn evenly: what is near an edge is rarer."""
-    areas = np.array([x.shape[0] * x.shape[1] for x in images], np.float64)
-    pixels = images[int(rng.choice(len(images), p=areas / areas.sum()))]
-    top, left = (int(rng.integers(max(n - _CROP, 0) + 1)) for n in pixels.shape[:2])
-    return pixels[top : top + _CROP, left : left + _CROP]
+        return colours.to_planes(pixels, self.parameters["colour"], 1 << self.config["levels"])
 
 
 def _key(plane: Plane) -> tuple[int, int, int]:
@@ -774,14 +605,6 @@ def _finest(where: Layout, buffer: NDArray[np.int32]) -> Array:
     planes = [where.planes[number] for number in where.bands(1)[-1]]
     bands = np.stack([where.view(buffer, plane) for plane in planes]).astype(np.float32) / 2
     return bands.reshape(ORIENTATIONS - 1, -1, *bands.shape[1:])
-
-
-def _with_all_colours(planes: Array, axis: int = 0) -> Array:
-    """Planes with planes of zeros for the colours that a grey image lacks."""
-    lacking = COLOURS - planes.shape[axis]
-    if not lacking:
-        return planes
-    return np.pad(planes, [(0, lacking * (i == axis)) for i in range(planes.ndim)])
 
 
 def _shrink(q: Array, by: Array) -> Array:
