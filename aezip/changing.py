@@ -72,6 +72,10 @@ def add(
         used = EXACT if lossless else quality or usual or archive.decoder.config["quality"]
         settings = Settings(used, archive.promise, keep_metadata, effort)
         autoencoder = _encoder(archive, model)
+        if autoencoder.budget is not None and quality is not None:
+            raise ModelError(
+                f"{one_line(csv)} is for {autoencoder.budget} bytes an image, not for a quality"
+            )
         new = [name for name in found.names if name not in archive]
         known = [name for name in found.names if name in archive]
         failed = _other_images(archive, autoencoder, Path(folder), known, effort, jobs, progress)
@@ -92,6 +96,7 @@ def add(
         else:
             journal.finished = True
     report = report_on(coded, Path(csv), settings, found.skipped, began)
+    report.budget = autoencoder.budget
     report.there = len(known) - len(failed)
     report.failed += failed
     return report

@@ -143,8 +143,8 @@ def fit(
     unless told otherwise; `dense` is trained for it. budget: bytes that each image's latents take
     at most, instead of a quality; only `dense` can promise that. device: "cpu", or "cuda":
     gradients are computed by CuPy on an NVIDIA GPU, in this process. start: the model of other
-    images to start from, by default the one that comes with aezip for the architecture; "none" for
-    none.
+    images to start from, by default the cheapest of those that come with aezip for the
+    architecture; "none" for none.
     progress: called now and then. A KeyboardInterrupt ends the training early and is kept quiet.
 
     Raises ImageError for a folder without images, ModelError for everything about the model.
@@ -360,7 +360,11 @@ class _Run:
     def _look(self) -> Loss:
         """Evaluate the fixed sample, and remember the parameters if they are the best."""
         a = self.autoencoder
-        loss = (self._frozen() if self._rounding else a).evaluate(self._images)
+        # A new object: what one derives from its parameters, it keeps, and these change in place.
+        used = self._frozen() if self._rounding else type(a)(a.config, a.parameters, codes=a.codes)
+        if not self._rounding:
+            a.grids = a.finest_grids()  # as fine as the weights of now allow
+        loss = used.evaluate(self._images)
         if not np.isfinite(loss.value):
             raise ModelError("the training diverged; try another --seed")
         self.note(loss)

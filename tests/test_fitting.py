@@ -13,6 +13,7 @@ from samples import digits
 
 import aezip
 from aezip import fitting, images
+from aezip.autoencoders import Pyramid
 from aezip.errors import AezipError, ImageError, ModelError
 from aezip.fitting import load_model
 from aezip.storage.hdf5 import read_model, write_model
@@ -131,6 +132,20 @@ def test_what_is_fitted_for_a_budget_has_no_other_quality(tmp_path):
     result = invoke("compress", DIGITS, "out.csv", "--model", "m.h5", cwd=tmp_path)
     assert result.exit_code == 0, result.stderr
     assert "aezip archive, 8 bytes " in result.stdout + result.stderr
+    with pytest.raises(ModelError, match="is for 8 bytes an image, not for a quality"):
+        aezip.add(tmp_path / "out.csv", DIGITS, quality=60, model=tmp_path / "m.h5")
+    assert aezip.add(tmp_path / "out.csv", DIGITS, model=tmp_path / "m.h5").budget == 8
+
+
+def test_a_look_is_at_the_parameters_of_now():
+    """Training changes them in place; what a model once derived from them is of before."""
+    pixels = [np.asarray(Image.open(photos() / "lake.png").convert("RGB"))[:64, :96]]
+    pyramid = Pyramid.start(pixels, 75, np.random.default_rng(0))
+    run = fitting._Run(pyramid, pixels, np.random.default_rng(0), 0.5, [], [])
+    first = run._look()
+    pyramid.parameters["context.b3"][[1, 5]] += 3
+    now = {k: v.copy() for k, v in pyramid.parameters.items()}
+    assert run._look() == Pyramid(pyramid.config, now).evaluate(pixels) != first
 
 
 def test_training_ends_on_rounded_parameters(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ MOST_EFFORT, DEFAULT_EFFORT = 9, 5
 
 @dataclass
 class Loss:
-    """What one batch of a training costs: all sums over the batch."""
+    """What one batch of a training, or a sample, costs: all but `value` are sums over it."""
 
     bits: float
     squared_error: float  # in squared grey levels

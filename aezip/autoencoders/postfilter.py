@@ -60,7 +60,7 @@ def apply(
     parameters: Parameters, x: Array, latents: Array, log_step: float, keep: bool = True
 ) -> tuple[Array, Callable[[Array], tuple[Array, Parameters]]]:
     """The filtered image; x (planes, h, w) with even sides, latents (DETAILS, planes, h / 2, w / 2)
-    whole numbers, log_step the base-2 logarithm of the quantiser step. backprop gives (dx,
+    in steps, log_step the base-2 logarithm of the quantiser step. backprop gives (dx,
     gradients of the parameters). keep: as for `residual.apply`."""
     p, one = parameters, x.dtype.type
     step, level = one(2.0**log_step), one(log_step)

@@ -316,7 +316,8 @@ class Pyramid(Autoencoder):
                 Decoded(
                     pixels,
                     ops_of(image).to_host(coded.image - planes).astype(np.float16),
-                    ops_of(image).to_host(details[-1].q).astype(np.int8),
+                    # What is larger is the same to the filter.
+                    ops_of(image).to_host(details[-1].q).clip(-127, 127).astype(np.int8),
                     log,
                     float(worth * weight),
                 )
@@ -594,7 +595,7 @@ def _key(plane: Plane) -> tuple[int, int, int]:
 
 
 def _band(bands: Bands, plane: Plane) -> Array:
-    """The band of a plane: (h, w) or, of several colours, (colours, h, w)."""
+    """The band (h, w) of a plane, of the bands of its colour."""
     if plane.orientation == 0:
         return bands.low
     return bands.high[plane.level - 1][plane.orientation - 1]

@@ -8,7 +8,8 @@ W x H pixels thus takes about W/2 + H steps whatever its number of latents, each
 operation, and yet every latent sees its full raster-causal neighbourhood.
 
 Network. Inputs are logarithms of neighbouring latents' magnitudes, with and without sign; two
-hidden layers of clipped linear units; four outputs, the parameters of a `laplace` mixture.
+hidden layers of clipped linear units; for each quantiser four outputs, the parameters of a
+`laplace` mixture.
 For coding it runs on integers held in float32: weights, activations and biases are integers, and
 every sum stays below 2**24, so that each partial sum is exact and neither the order of summation
 nor the BLAS, its threads or the processor can change a frequency (the idea of Balle, Johnston,
@@ -73,7 +74,7 @@ OUTPUTS = 4  # of the network, for each quantiser: the parameters of a mixture
 NEXT = np.array([[0, 2], [2, 0], [1, 3], [3, 1]], np.uint8)
 """The state after a latent, by the state before and the parity of what is coded of it. In states 2
 and 3 the second quantiser is used."""
-_CHUNK = 1 << 12  # latents predicted at once when encoding: their inputs stay in the cache
+CHUNK = 1 << 12  # latents predicted at once when encoding: their inputs stay in the cache
 
 
 class Plane(NamedTuple):
@@ -114,10 +115,6 @@ class Layout:
         """The (height, width) plane inside a flat buffer of shape (size,)."""
         whole = buffer[plane.start : plane.start + plane.height * plane.stride]
         return whole.reshape(plane.height, plane.stride)[:, : plane.width]
-
-    def of_colour(self, colour: int) -> list[Plane]:
-        """The planes of one colour."""
-        return [plane for plane in self.planes if plane.colour == colour]
 
     def of_planes(self, planes: range) -> NDArray[np.intp]:
         """The latents of some planes, by their numbers in decoding order."""
@@ -490,11 +487,11 @@ def symbols(where: Layout, buffer: Integers) -> tuple[NDArray[np.int32], NDArray
 
 
 def _parts(bounds: NDArray[np.int64]) -> Iterator[slice]:
-    """The decoding order in parts of about `_CHUNK` latents. A step is never divided: the raw
+    """The decoding order in parts of about `CHUNK` latents. A step is never divided: the raw
     bits of its latents lie together in the payload."""
     begin = 0
     while begin < bounds[-1]:
-        end = bounds[np.searchsorted(bounds, begin + _CHUNK, side="right") - 1]
+        end = bounds[np.searchsorted(bounds, begin + CHUNK, side="right") - 1]
         if end == begin:  # one step is larger
             end = bounds[np.searchsorted(bounds, begin, side="right")]
         yield slice(begin, int(end))

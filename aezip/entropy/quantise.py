@@ -88,10 +88,12 @@ def _decide(
         costs[which, 0, place] = bits[plane_of] + error
     active = context.is_active(where, buffer, planes)
     some = np.flatnonzero((active & (target > _SMALL)) | (target > _QUIET))
-    for start in range(0, len(some), context._CHUNK):
-        part = some[start : start + context._CHUNK]
+    for start in range(0, len(some), context.CHUNK):
+        part = some[start : start + context.CHUNK]
         inputs = context.gather(features, where.inputs(latents[part]))
         grids = network(inputs, bias[plane_of[part]])
+        idle = np.flatnonzero(~active[part])
+        grids[idle] = quiet[plane_of[part[idle]]]
         sign = np.where(scaled[position[part]] < 0, -1, 1)
         for which in (0, 1):
             found = _candidates(which, target[part], sign, worth[part], grids[:, which])

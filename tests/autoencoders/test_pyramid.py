@@ -14,6 +14,7 @@ from samples import digits, photograph, random_parameters
 from aezip import metrics, nn
 from aezip.autoencoders import Pyramid, lifting, postfilter, prediction
 from aezip.autoencoders.base import log_step, step_size
+from aezip.autoencoders.crops import Replay
 from aezip.autoencoders.pyramid import LAGRANGIAN, layout
 from aezip.entropy import context, median
 from aezip.entropy.coder import Decoder
@@ -601,6 +602,17 @@ def test_steps_of_the_filter_are_drawn_from_several_crops():
     assert x != y
     again = pyramid._filter_loss(crops, np.random.default_rng(0))
     assert again.squared_error == x
+
+
+def test_large_latents_keep_their_sign_when_a_crop_is_kept():
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[np.indices((32, 32)).sum(axis=0) % 2 == 1] = 255
+    pyramid = Pyramid(CONFIG, small(plain=True).parameters, memory=[Replay()])
+    coded = pyramid._code(pixels, 64).details[-1].q
+    assert np.abs(coded).max() > 127
+    pyramid._loss(pixels, 64)
+    (kept,) = pyramid.memory[0].crops
+    np.testing.assert_array_equal(np.sign(kept.latents), np.sign(coded))
 
 
 def test_before_the_transform_is_trained_every_step_is_whole():
