@@ -29,7 +29,7 @@ _NONE: Pictures = MappingProxyType({})
 _HEAD = 3  # bytes of a distribution
 _LOWEST = laplace.LOG_SCALE_RANGE[0] * laplace.SCALE_STEPS
 _CHUNK = 1 << 15
-_LARGE = 1000  # values in a tensor whose grid is worth a search
+_LARGE = 200  # values in a tensor whose grid is worth a search of its own
 
 
 def on_grid(tensor: Array, grid: int) -> Array:
