@@ -213,7 +213,7 @@ def test_a_photographs_number_of_latents():
     """More than are held at once when encoding; the steps do not end where the parts would."""
     rng = np.random.default_rng(3)
     where = context.layout(160, 192, 5, 3)
-    assert len(where.position) > 2 * context._CHUNK
+    assert len(where.position) > 2 * context.CHUNK
     network, _ = integer_network(random_parameters(rng, 8, 5))
     round_trip(where, random_latents(where, rng, 0.1), network, 150)
 
