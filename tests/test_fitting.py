@@ -3,7 +3,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -424,6 +427,16 @@ def test_a_model_to_start_from_comes_with_aezip():
     assert large.arch == small.arch == "pyramid"
     assert len(large.pack()) > 1.5 * len(small.pack())
     assert fitting.starting.models_for("dense") == []
+
+
+def test_a_model_of_other_widths_can_be_begun(tmp_path):
+    script = Path(__file__).parents[1] / "models" / "begin.py"
+    widths = ("--hidden", "9", "--prediction", "7", "--filter", "8")
+    subprocess.run([sys.executable, script, photos(), tmp_path / "m.h5", *widths], check=True)
+    aezip.fit(photos(), tmp_path / "m.h5", steps=1)
+    fitted, header = load_model(tmp_path / "m.h5")
+    assert fitted.config == {"levels": 6, "hidden": 9, "prediction": 7, "filter": 8, "quality": 75}
+    assert header["progress"] == 1 and len(header["history"]) > 1
 
 
 @pytest.mark.parametrize("start", ["pyramid", "digits", "missing", "damaged"])

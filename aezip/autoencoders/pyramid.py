@@ -42,6 +42,7 @@ from aezip.nn import ops_of
 
 Array = NDArray[np.floating]
 
+_WIDTHS = {"hidden": 64, "prediction": 32, "filter": 64}
 _SAMPLE = 8192  # latents per crop that the context network is trained on
 _REPLAYS = 10  # steps of the filter for one of all
 _PARTS = 4  # of crops for a step of the filter
@@ -75,8 +76,14 @@ class Pyramid(Autoencoder):
     fixed_grids = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}  # noqa: RUF012
 
     @classmethod
-    def start(cls, images: Sequence[Pixels], quality: int, rng: np.random.Generator) -> Self:
-        config = {"levels": 6, "hidden": 64, "prediction": 32, "filter": 64, "quality": quality}
+    def start(
+        cls,
+        images: Sequence[Pixels],
+        quality: int,
+        rng: np.random.Generator,
+        widths: Mapping[str, int] = _WIDTHS,
+    ) -> Self:
+        config = {"levels": 6, **widths, "quality": quality}
         parameters = {k: np.zeros(s, np.float32) for k, s in cls.shapes(config).items()}
         parameters["colour"][:] = colours.principal_axes(images)
         parameters["lifting"][:] = lifting.start(config["levels"])
