@@ -85,10 +85,14 @@ def is_same(
         return np.array_equal(original, decoded)
     with suppress(ModelError):  # it would have been coded exactly
         autoencoder.check(original)
+        tried: set[bytes] = set()
         for used in dict.fromkeys((effort, *_EFFORTS)):
             latents = autoencoder.encode([original], row.quality, used)[0]
             if latents == row.latents:
                 return True
+            if latents in tried:  # efforts may be alike
+                continue
+            tried.add(latents)
             anew = autoencoder.decode([latents], original.shape, row.quality)[0]
             if _alike(original, decoded, anew):
                 return True

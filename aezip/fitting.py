@@ -340,8 +340,7 @@ class _Run:
 
     def _advance(self, gradients_of: _Gradients) -> None:
         a = self.autoencoder
-        used = self._frozen() if self._rounding else type(a)(a.config, a.parameters, codes=a.codes)
-        found = gradients_of(used, self.progress, self._rng.spawn(_BATCHES))
+        found = gradients_of(self._now(), self.progress, self._rng.spawn(_BATCHES))
         gradients = {k: sum(x[k] for x in found) / np.float32(_BATCHES) for k in found[0]}
         for name in gradients.keys() & a.grids.keys():
             slope = bits_slope(a.parameters[name], a.grids[name])
@@ -349,6 +348,12 @@ class _Run:
         rate = a.rates(self.progress)
         self._optimizer.update(a.parameters, gradients, {k: rate(k) for k in gradients})
         self._step += 1
+
+    def _now(self) -> Autoencoder:
+        """As it is trained now: a new object, since one keeps what it derives from its parameters,
+        and these change in place."""
+        a = self.autoencoder
+        return self._frozen() if self._rounding else type(a)(a.config, a.parameters, codes=a.codes)
 
     def _frozen(self) -> Autoencoder:
         """As it would travel now."""
@@ -360,11 +365,9 @@ class _Run:
     def _look(self) -> Loss:
         """Evaluate the fixed sample, and remember the parameters if they are the best."""
         a = self.autoencoder
-        # A new object: what one derives from its parameters, it keeps, and these change in place.
-        used = self._frozen() if self._rounding else type(a)(a.config, a.parameters, codes=a.codes)
         if not self._rounding:
             a.grids = a.finest_grids()  # as fine as the weights of now allow
-        loss = used.evaluate(self._images)
+        loss = self._now().evaluate(self._images)
         if not np.isfinite(loss.value):
             raise ModelError("the training diverged; try another --seed")
         self.note(loss)

@@ -14,15 +14,19 @@ from aezip import __version__, images
 from aezip.autoencoders import Pyramid
 from aezip.storage.hdf5 import write_model
 
+WIDTH = click.IntRange(1, 256)
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--hidden", type=int, required=True, help="Of the context network.")
-@click.option("--prediction", type=int, required=True)
-@click.option("--filter", type=int, required=True)
+@click.option("--hidden", type=WIDTH, required=True, help="Of the context network.")
+@click.option("--prediction", type=WIDTH, required=True)
+@click.option("--filter", type=WIDTH, required=True)
 def main(folder: Path, model: Path, **widths: int) -> None:
     """Begin MODEL for the images of FOLDER; `aezip fit FOLDER --model MODEL` goes on with it."""
+    if model.exists():
+        raise click.UsageError(f"{model} is there already")
     pictures = [images.to_array(images.read(folder / x)) for x in images.find(folder).names]
     rng = np.random.default_rng(0)
     pyramid = Pyramid.start(pictures, Pyramid.default_quality, rng, widths)
