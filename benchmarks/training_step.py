@@ -194,7 +194,7 @@ def torch_gradients(
 ) -> Tensors:
     """Those of `Pyramid._loss`, by autograd."""
     levels, octaves = model.config["levels"], log / 32
-    planes = torch.from_numpy(model._to_planes(pixels)[0])
+    planes = torch.from_numpy(model._to_planes(pixels, log)[0])
     where = pyramid.layout(*planes.shape[1:], levels, len(planes))
     step = float(step_size(log))
     steps = step * torch.exp2(p["gain"])
@@ -262,7 +262,7 @@ def torch_filter_gradients(
     for number in rng.integers(len(crops), size=pyramid._PARTS):
         crop = crops[number]
         top, left = (2 * int(rng.integers((n - side) // 2 + 1)) for n in crop.error.shape[1:])
-        planes = torch.from_numpy(model._to_planes(crop.pixels)[0])
+        planes = torch.from_numpy(model._to_planes(crop.pixels, crop.log)[0])
         planes = planes[:, top : top + side, left : left + side]
         off, q = (torch.from_numpy(x) for x in crop.part(top, left))
         error = cleaned(p, planes + off, q, crop.log / 32) - planes

@@ -21,6 +21,8 @@ _GREY = np.float32(np.sqrt(3))  # of a grey image in the plane that is the sum o
 _COLOURED = 2000  # images, about, whose colours the axes are taken from
 _MIDDLE = 128
 _OPAQUE = 255
+_SMOOTH = 90.0  # grey levels: the more, the nearer half-transparent colours stay to what they were
+_SMOOTHED = 4  # times at each scale
 
 
 def principal_axes(images: Sequence[Pixels]) -> Array:
@@ -40,21 +42,23 @@ def principal_axes(images: Sequence[Pixels]) -> Array:
     return axes * np.where(axes.sum(axis=0) < 0, -1, 1)
 
 
-def to_planes(pixels: Pixels, axes: Array, unit: int) -> list[NDArray[np.float32]]:
+def to_planes(
+    pixels: Pixels, axes: Array, unit: int, step: float
+) -> list[NDArray[np.float32]]:
     """The images to code: planes (1 or 3, h, w), the sides padded to multiples of `unit`. axes:
-    (3, 3), as of `principal_axes`."""
+    (3, 3), as of `principal_axes`. step: the quantiser's, in grey levels."""
     height, width, channels = pixels.shape
-    pixels = _without_hidden(pixels)
-    padded = np.pad(pixels, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
+    values = _without_hidden(pixels, step)
+    padded = np.pad(values, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
     ops = ops_of(axes)
     padded = ops.asarray(padded)
     if channels >= 3:
-        centred = padded[..., :3].astype(np.float32) - _MIDDLE
+        centred = padded[..., :3] - np.float32(_MIDDLE)
         planes = [(centred @ axes).transpose(2, 0, 1)]
     else:
-        planes = [(padded[..., :1].astype(np.float32) - _MIDDLE).transpose(2, 0, 1) * _GREY]
+        planes = [(padded[..., :1] - np.float32(_MIDDLE)).transpose(2, 0, 1) * _GREY]
     if channels in (2, 4):
-        alpha = padded[..., -1:].astype(np.float32) - _OPAQUE
+        alpha = padded[..., -1:] - np.float32(_OPAQUE)
         planes.append(alpha.transpose(2, 0, 1) * _GREY)
     return [ops.xp.ascontiguousarray(x) for x in planes]
 
@@ -82,14 +86,46 @@ def with_all(planes: Array, axis: int = 0) -> Array:
     return np.pad(planes, [(0, lacking * (i == axis)) for i in range(planes.ndim)])
 
 
-def _without_hidden(pixels: Pixels) -> Pixels:
-    """Where an image is wholly transparent, its colours are free: the mean of the others has no
-    details, and hardly an edge."""
+def _without_hidden(pixels: Pixels, step: float) -> NDArray[np.float32]:
+    """float32, with other colours where an image is transparent: there they are free, or nearly,
+    and smooth ones take fewer bits than any edge would.
+
+    Errors of colours count multiplied by their opacity. So each is weighed by its square against
+    the smoothness around it, the less the coarser the quantiser's step, in grey levels, is.
+    """
+    own = pixels.astype(np.float32)
     if pixels.shape[2] % 2:
-        return pixels
-    seen = pixels[..., -1] > 0
-    if seen.all():
-        return pixels
-    pixels = pixels.copy()
-    pixels[~seen, :-1] = np.rint(pixels[seen, :-1].mean(axis=0)) if seen.any() else _MIDDLE
-    return pixels
+        return own
+    opacity = own[..., -1] / 255
+    if opacity.all() and opacity.min() == 1:
+        return own
+    if not opacity.any():
+        own[..., :-1] = _MIDDLE
+        return own
+    visible = opacity * opacity
+    weights = np.minimum((_SMOOTH / step) ** 2 * visible / np.maximum(1 - visible, 1e-9), 1e9)
+    for channel in range(pixels.shape[2] - 1):
+        own[..., channel] = _smooth(own[..., channel], weights)
+    return own
+
+
+def _smooth(x: Array, weights: Array) -> Array:
+    """About the plane of the least sum of weights * (it - x)^2 and of its squared gradient,
+    from the coarsest scale to the finest (after Gortler et al., "The Lumigraph", 1996, sec. 3.4).
+    """
+    height, width = x.shape
+    if height == width == 1:
+        return x
+    edge = ((0, height % 2), (0, width % 2))
+    coarse_weights = _sum_of_four(np.pad(weights, edge))
+    coarse = _sum_of_four(np.pad(x * weights, edge)) / np.maximum(coarse_weights, 1e-9)
+    smooth = _smooth(coarse, coarse_weights).repeat(2, 0).repeat(2, 1)[:height, :width]
+    for _ in range(_SMOOTHED):
+        padded = np.pad(smooth, 1, mode="edge")
+        around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+        smooth = (weights * x + around / 4) / (weights + 1)
+    return smooth
+
+
+def _sum_of_four(x: Array) -> Array:
+    return x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]

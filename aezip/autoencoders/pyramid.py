@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from aezip.autoencoders import colours, lifting, postfilter, prediction
+from aezip.autoencoders import colours, lifting, postfilter, prediction, stepping
 from aezip.autoencoders.base import (
     DEFAULT_EFFORT,
     LAGRANGIAN,
@@ -43,6 +43,7 @@ from aezip.nn import ops_of
 Array = NDArray[np.floating]
 
 _WIDTHS = {"hidden": 64, "prediction": 32, "filter": 64}
+_MEASURED = 1 << 24  # pixels from which the collection's typical error is taken
 _SAMPLE = 8192  # latents per crop that the context network is trained on
 _REPLAYS = 10  # steps of the filter for one of all
 _PARTS = 4  # of crops for a step of the filter
@@ -73,7 +74,7 @@ class Pyramid(Autoencoder):
     default_quality = 75
     default_minutes = 15.0
     batch = 1
-    fixed_grids = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5}  # noqa: RUF012
+    fixed_grids = {"colour": -10, "lifting": -10, "gain": -5, "shrink": -5, "typical": -3}  # noqa: RUF012
 
     @classmethod
     def start(
@@ -98,13 +99,18 @@ class Pyramid(Autoencoder):
             parameters["prediction." + name][:] = value
         for name, value in postfilter.start(COLOURS, config["filter"], rng).items():
             parameters["filter." + name][:] = value
-        return cls(config, parameters)
+        started = cls(config, parameters)
+        parameters["typical"][:] = started._typical_errors(images)
+        return started
 
     def adapted(self, images: Sequence[Pixels], quality: int) -> Self:
-        """All is what it was but for the colours, which are the collection's own."""
+        """All is what it was but for the colours and what error is typical, which are the
+        collection's own."""
         parameters = {k: v.copy() for k, v in self.parameters.items()}
         parameters["colour"][:] = colours.principal_axes(images)
-        return type(self)({**self.config, "quality": quality}, parameters)
+        adapted = type(self)({**self.config, "quality": quality}, parameters)
+        parameters["typical"][:] = adapted._typical_errors(images)
+        return adapted
 
     @classmethod
     def shapes(cls, config: Mapping[str, Any]) -> Shapes:
@@ -122,6 +128,7 @@ class Pyramid(Autoencoder):
             "lifting": (levels, 2, lifting.STEPS, lifting.TAPS),
             "gain": bands,
             "shrink": (*bands, 3),
+            "typical": (len(stepping.STEPS),),
             **{f"{part}.{k}": s for part, shapes in parts.items() for k, s in shapes.items()},
         }
 
@@ -180,7 +187,8 @@ class Pyramid(Autoencoder):
                 postfilter.BLOCK * int(rng.integers(max(n - PART, 0) // postfilter.BLOCK + 1))
                 for n in crop.error.shape[1:]
             )
-            planes = self._to_planes(crop.pixels)[0][:, top : top + PART, left : left + PART]
+            planes = self._to_planes(crop.pixels, crop.log)[0]
+            planes = planes[:, top : top + PART, left : left + PART]
             error, q = (ops_of(planes).asarray(x) for x in crop.part(top, left))
             image, back = self._filter(planes + error, q, crop.log)
             error = image - planes
@@ -229,7 +237,7 @@ class Pyramid(Autoencoder):
 
     def _code(self, pixels: Pixels, log: int) -> Coded:
         """A crop with the latents that the encoder would choose."""
-        planes = self._to_planes(pixels)[0]
+        planes = self._to_planes(pixels, log)[0]
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
         bands, back_analysis = lifting.analyse(planes, self.parameters["lifting"])
         buffer, unrounded = ops_of(planes).xp.zeros((2, where.size), np.float32)
@@ -384,11 +392,40 @@ class Pyramid(Autoencoder):
 
     def _encode(self, pixels: Pixels, log: int, effort: int) -> bytes:
         encoder = Encoder()
-        for planes in self._to_planes(pixels):
+        groups = self._to_planes(pixels, log)
+        error = self._expected_errors(pixels, [log])[0]
+        coarser = stepping.coarser(error, self.parameters["typical"], log)
+        stepping.encode(coarser, encoder)
+        log = stepping.own(log, coarser)
+        for planes in groups:
             where = layout(*planes.shape[1:], self.config["levels"], len(planes))
             buffer = self._latents(planes, where, log, effort)
             context.encode(self._network, where, buffer, log, encoder)
         return encoder.finish()
+
+    def _expected_errors(self, pixels: Pixels, logs: Sequence[int]) -> Array:
+        """About the squared error of a sample at each step, in squared grey levels, without
+        coding it: that of the details that will be zero is their energy."""
+        total = np.zeros(len(logs))
+        for planes in self._to_planes(pixels, logs[len(logs) // 2]):
+            for colour, plane in enumerate(planes):
+                bands = lifting.analyse(plane, self.parameters["lifting"])[0]
+                for level, details in enumerate(bands.high):
+                    for number, log in enumerate(logs):
+                        steps = self._band_steps(log)[level, 1:, colour]
+                        total[number] += sum(map(stepping.expected_error, details, steps))
+        return total / (COLOURS * pixels.shape[0] * pixels.shape[1])
+
+    def _typical_errors(self, images: Sequence[Pixels]) -> Array:
+        """log2 of what `_expected_errors` says at `stepping.STEPS`: the median over images spread
+        over a collection."""
+        found, pixels = [], 0
+        for i in np.random.default_rng(0).permutation(len(images)):
+            found.append(self._expected_errors(images[i], stepping.STEPS))
+            pixels += images[i].shape[0] * images[i].shape[1]
+            if pixels > _MEASURED:
+                break
+        return np.median([[stepping.log2_of(x) for x in errors] for errors in found], axis=0)
 
     def _latents(
         self, planes: Array, where: Layout, log: int, effort: int
@@ -474,6 +511,7 @@ class Pyramid(Autoencoder):
     ) -> Pixels:
         height, width, channels = shape
         decoder, images = Decoder(payload), []
+        log = stepping.own(log, stepping.decode(decoder))
         unit = 1 << self.config["levels"]
         size = -(-height // unit) * unit, -(-width // unit) * unit
         groups = _GROUPS[channels]
@@ -593,8 +631,9 @@ class Pyramid(Autoencoder):
         """(levels, orientations, colours), in grey levels."""
         return np.float32(step_size(log)) * np.exp2(self.parameters["gain"])
 
-    def _to_planes(self, pixels: Pixels) -> list[NDArray[np.float32]]:
-        return colours.to_planes(pixels, self.parameters["colour"], 1 << self.config["levels"])
+    def _to_planes(self, pixels: Pixels, log: int) -> list[NDArray[np.float32]]:
+        unit, step = 1 << self.config["levels"], step_size(log)
+        return colours.to_planes(pixels, self.parameters["colour"], unit, step)
 
 
 def _key(plane: Plane) -> tuple[int, int, int]:

@@ -633,7 +633,7 @@ def test_the_prediction_learns_to_leave_little():
         p = pyramid.parameters
         w3 = p["prediction.w3"] + np.float32(change) * direction
         moved = Pyramid(CONFIG, {**p, "prediction.w3": w3})
-        planes = moved._to_planes(pixels)[0]
+        planes = moved._to_planes(pixels, 150)[0]
         bands, _ = lifting.analyse(planes, p["lifting"])
         where = layout(32, 40, 2, 3)
         before = np.zeros(where.size, np.float32)
