@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -47,11 +47,13 @@ _COLUMNS = ("codec", "quality", "bytes", "bits per pixel", "PSNR")
 
 
 class Point(NamedTuple):
-    """A whole collection at one quality of a codec: bytes, and mean PSNR in dB."""
+    """A whole collection at one quality of a codec: bytes, and mean PSNR in dB; `each`: both of
+    each image that was measured, with its share of the decoder."""
 
     quality: int
     size: float
     psnr: float
+    each: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass
@@ -99,12 +101,28 @@ class Bench:
         top = min(max(x.psnr for x in own), max(x.psnr for x in other), high or np.inf)
         if bottom >= top:
             return None
-        _, rate_a, db_a = zip(*other, strict=True)
-        _, rate_b, db_b = zip(*own, strict=True)
+        of_other, of_own = ([(x.size, x.psnr) for x in points] for points in (other, own))
         try:
-            return metrics.bd_rate(rate_a, db_a, rate_b, db_b, bottom, top), bottom, top
+            rates, dbs = zip(*(zip(*x, strict=True) for x in (of_other, of_own)), strict=True)
+            rate = metrics.bd_rate(rates[0], dbs[0], rates[1], dbs[1], bottom, top)
         except ValueError:  # two qualities that come to the same
             return None
+        return rate, bottom, top
+
+    def bd_rate_by_image(
+        self, codec: str, low: float | None = None, high: float | None = None
+    ) -> float | None:
+        """The mean over the images measured of each one's own `bd_rate`, in percent: what is left
+        where no codec may spend more on one image than on another. None where no image has one."""
+        rates = []
+        for number in range(self.measured):
+            curves = {
+                name: [Point(x.quality, *x.each[number]) for x in self.curves[name]]
+                for name in (OWN, codec)
+            }
+            found = replace(self, curves=curves).bd_rate(codec, low, high)
+            rates += [] if found is None else [found[0]]
+        return float(np.mean(rates)) if rates else None
 
     def bits_per_pixel(self) -> dict[str, list[tuple[float, float]]]:
         """Each curve as (bits per pixel, dB)."""
@@ -121,7 +139,7 @@ class Bench:
                 writer = csv.writer(file)
                 writer.writerow(_COLUMNS)
                 for name, points in self.curves.items():
-                    for quality, size, db in points:
+                    for quality, size, db, _ in points:
                         bpp = 8 * size / self.pixels
                         writer.writerow([name, quality, round(size), f"{bpp:.4f}", f"{db:.3f}"])
         except OSError as error:
@@ -291,8 +309,14 @@ def _own_point(
         min(metrics.psnr(pictures.to_array(a), pictures.to_array(b)), metrics.EXACT_DB)
         for a, b in zip(originals, archive, strict=True)
     ]
-    size = os.path.getsize(target) * factor + os.path.getsize(archive.decoder_path)
-    return Point(quality, size, float(np.mean(db))), report.failed
+    decoder = os.path.getsize(archive.decoder_path)
+    heads = [x for x in archive.heads() if not isinstance(x, ArchiveError)]
+    shared = os.path.getsize(target) - sum(x.size for x in heads) + decoder / factor
+    share = shared / sum(x.width * x.height for x in heads)
+    sizes = [x.size + share * x.width * x.height for x in heads]
+    size = os.path.getsize(target) * factor + decoder
+    each = tuple(zip(sizes, db, strict=True))
+    return Point(quality, size, float(np.mean(db)), each), report.failed
 
 
 def _peer_points(
@@ -308,14 +332,14 @@ def _peer_points(
             begin()
             found = list(pool.map(partial(peers.measure, peer, quality=quality), originals))
             size = factor * sum(x[0] for x in found)
-            yield Point(quality, size, float(np.mean([x[1] for x in found])))
+            yield Point(quality, size, float(np.mean([x[1] for x in found])), tuple(found))
 
 
 def table(result: Bench, levels: Sequence[float], low: float | None = None,
           high: float | None = None) -> str:  # fmt: skip
     """Bytes of each codec at some PSNRs, and what aezip takes more or less than it: there, and on
-    average over low to high dB or what the curves reach of that."""
-    rows = [["", *(x for db in levels for x in (f"{db:.1f} dB", "")), "on average"]]
+    average over low to high dB or what the curves reach of that; and the latter image by image."""
+    rows = [["", *(x for db in levels for x in (f"{db:.1f} dB", "")), "on average", "by image"]]
     ranges = [""]
     for name in result.curves:
         row = [name]
@@ -325,6 +349,8 @@ def table(result: Bench, levels: Sequence[float], low: float | None = None,
             row.append(f"{100 * (own / size - 1):+.0f} %" if size and own and name != OWN else "")
         average = result.bd_rate(name, low, high) if name != OWN else None
         row.append("" if average is None else f"{average[0]:+.1f} %")
+        by_image = result.bd_rate_by_image(name, low, high) if name != OWN else None
+        row.append("" if by_image is None else f"{by_image:+.1f} %")
         ranges.append("")
         if average and low is not None and (average[1] > low or average[2] < (high or 0)):
             ranges[-1] = f"  (over {average[1]:.1f} to {average[2]:.1f} dB)"
@@ -344,7 +370,7 @@ def summary(result: Bench) -> Mapping[str, object]:
         "measured": result.measured,
         "pixels": round(result.pixels),
         "curves": {
-            name: [{"quality": q, "bytes": round(size), "psnr": db} for q, size, db in points]
+            name: [{"quality": q, "bytes": round(size), "psnr": db} for q, size, db, _ in points]
             for name, points in result.curves.items()
         },
         "at": [
@@ -355,6 +381,11 @@ def summary(result: Bench) -> Mapping[str, object]:
             name: average[0]
             for name in result.curves
             if name != OWN and (average := result.bd_rate(name)) is not None
+        },
+        "aezip_against_by_image_percent": {
+            name: rate
+            for name in result.curves
+            if name != OWN and (rate := result.bd_rate_by_image(name)) is not None
         },
         "missing": result.missing,
     }

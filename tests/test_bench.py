@@ -45,7 +45,7 @@ def test_every_figure_is_that_of_a_file(tmp_path, quick):
     default = aezip.fitting.load_model(photo_model())[0].config["quality"]
     assert [x.quality for x in result.curves["aezip"]] == sorted({30, 60, default})
     assert result.default.quality == default
-    for quality, size, db in result.curves["aezip"]:
+    for quality, size, db, each in result.curves["aezip"]:
         files = [tmp_path / f"q{quality}{end}" for end in (".csv", ".h5")]
         assert size == sum(map(os.path.getsize, files))
         found = [
@@ -53,11 +53,14 @@ def test_every_figure_is_that_of_a_file(tmp_path, quick):
             for a, b in zip(originals, aezip.open(files[0]), strict=True)
         ]
         assert db == pytest.approx(np.mean(found))
+        assert [x[1] for x in each] == pytest.approx(found)
+        assert sum(x[0] for x in each) == pytest.approx(size)
     for name in ("JPEG", "WebP"):
-        for quality, size, db in result.curves[name]:
+        for quality, size, db, each in result.curves[name]:
             found = [peers.measure(peers.PEERS[name], x, quality) for x in originals]
             assert size == sum(x[0] for x in found)
             assert db == pytest.approx(np.mean([x[1] for x in found]))
+            assert list(each) == found
     for name in {"AVIF", "JPEG XL"}:
         assert (name in result.curves) == peers.is_available(name) != (name in result.missing)
 
@@ -174,6 +177,29 @@ def test_what_cannot_be_compared(tmp_path, quick, monkeypatch):
     assert invoke("bench", photos(), "--images", 0, cwd=tmp_path).exit_code == 2
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     refused(invoke("bench", photos(), cwd=tmp_path), "pip install 'aezip[plot]'")
+
+
+def test_image_by_image_nothing_is_gained_by_spending_it_elsewhere():
+    """Two images, of which one takes a tenth of the bytes per dB: the same curves for both codecs,
+    but one is better at the one, worse at the other, for fewer bytes in all."""
+
+    def curve(shifts: tuple[float, float]) -> list[bench.Point]:
+        points = []
+        for q in range(5):
+            each = tuple(
+                (scale * 1.2 ** (3 * q + shift), 30.0 + 3 * q + shift)
+                for scale, shift in zip((100, 1000), shifts, strict=True)
+            )
+            mean = sum(x[1] for x in each) / 2
+            points.append(bench.Point(q, sum(x[0] for x in each), mean, each))
+        return points
+
+    curves = {"aezip": curve((1, -1)), "WebP": curve((0, 0))}
+    result = bench.Bench(2, 1, 2, curves["aezip"][2], curves)
+    assert result.bd_rate("WebP")[0] < -10
+    assert result.bd_rate_by_image("WebP") == pytest.approx(0, abs=0.01)
+    *_, row = bench.table(result, [36.0]).splitlines()
+    assert re.search(r"WebP .* -1\d\.\d % +[+-]0\.0 %$", row)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def _without_hidden(pixels: Pixels, step: float) -> NDArray[np.float32]:
     if pixels.shape[2] % 2:
         return own
     opacity = own[..., -1] / 255
-    if opacity.all() and opacity.min() == 1:
+    if opacity.min() == 1:
         return own
     if not opacity.any():
         own[..., :-1] = _MIDDLE
