@@ -56,6 +56,14 @@ class Point(NamedTuple):
     each: tuple[tuple[float, float], ...] = ()
 
 
+def _fewest(points: Sequence[Point]) -> dict[float, float]:
+    """Bytes by PSNR: of two qualities that come to one PSNR the one of fewer bytes counts."""
+    fewest: dict[float, float] = {}
+    for point in points:
+        fewest[point.psnr] = min(point.size, fewest.get(point.psnr, np.inf))
+    return fewest
+
+
 @dataclass
 class Bench:
     """curves: points by codec, aezip's first. measured: of the images; where it is fewer than
@@ -79,10 +87,7 @@ class Bench:
 
     def size_at(self, codec: str, db: float) -> float | None:
         """Bytes of a codec at a PSNR, from its curve; None beyond its ends."""
-        # Of two qualities that come to one PSNR the one of fewer bytes counts.
-        fewest: dict[float, float] = {}
-        for point in self.curves[codec]:
-            fewest[point.psnr] = min(point.size, fewest.get(point.psnr, np.inf))
+        fewest = _fewest(self.curves[codec])
         reached = np.array(sorted(fewest))
         if not reached[0] <= db <= reached[-1]:
             return None
@@ -96,17 +101,14 @@ class Bench:
     ) -> tuple[float, float, float] | None:
         """How much more aezip takes than another codec, in percent, and the PSNRs it is averaged
         over: those that both curves reach, within low and high. None where there are none."""
-        own, other = self.curves[OWN], self.curves[codec]
-        bottom = max(min(x.psnr for x in own), min(x.psnr for x in other), low or 0)
-        top = min(max(x.psnr for x in own), max(x.psnr for x in other), high or np.inf)
+        own, other = _fewest(self.curves[OWN]), _fewest(self.curves[codec])
+        bottom = max(min(own), min(other), low or 0)
+        top = min(max(own), max(other), high or np.inf)
         if bottom >= top:
             return None
-        of_other, of_own = ([(x.size, x.psnr) for x in points] for points in (other, own))
-        try:
-            rates, dbs = zip(*(zip(*x, strict=True) for x in (of_other, of_own)), strict=True)
-            rate = metrics.bd_rate(rates[0], dbs[0], rates[1], dbs[1], bottom, top)
-        except ValueError:  # two qualities that come to the same
-            return None
+        rate = metrics.bd_rate(
+            [*other.values()], [*other], [*own.values()], [*own], bottom, top
+        )
         return rate, bottom, top
 
     def bd_rate_by_image(
@@ -114,8 +116,9 @@ class Bench:
     ) -> float | None:
         """The mean over the images measured of each one's own `bd_rate`, in percent: what is left
         where no codec may spend more on one image than on another. None where no image has one."""
+        measured = min(len(x.each) for name in (OWN, codec) for x in self.curves[name])
         rates = []
-        for number in range(self.measured):
+        for number in range(measured):
             curves = {
                 name: [Point(x.quality, *x.each[number]) for x in self.curves[name]]
                 for name in (OWN, codec)

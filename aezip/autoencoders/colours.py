@@ -48,17 +48,17 @@ def to_planes(
     """The images to code: planes (1 or 3, h, w), the sides padded to multiples of `unit`. axes:
     (3, 3), as of `principal_axes`. step: the quantiser's, in grey levels."""
     height, width, channels = pixels.shape
-    values = _without_hidden(pixels, step)
+    values = pixels if channels % 2 else smooth_where_transparent(pixels, step)
     padded = np.pad(values, ((0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
     ops = ops_of(axes)
     padded = ops.asarray(padded)
     if channels >= 3:
-        centred = padded[..., :3] - np.float32(_MIDDLE)
+        centred = padded[..., :3].astype(np.float32) - _MIDDLE
         planes = [(centred @ axes).transpose(2, 0, 1)]
     else:
-        planes = [(padded[..., :1] - np.float32(_MIDDLE)).transpose(2, 0, 1) * _GREY]
+        planes = [(padded[..., :1].astype(np.float32) - _MIDDLE).transpose(2, 0, 1) * _GREY]
     if channels in (2, 4):
-        alpha = padded[..., -1:] - np.float32(_OPAQUE)
+        alpha = padded[..., -1:].astype(np.float32) - _OPAQUE
         planes.append(alpha.transpose(2, 0, 1) * _GREY)
     return [ops.xp.ascontiguousarray(x) for x in planes]
 
@@ -86,30 +86,28 @@ def with_all(planes: Array, axis: int = 0) -> Array:
     return np.pad(planes, [(0, lacking * (i == axis)) for i in range(planes.ndim)])
 
 
-def _without_hidden(pixels: Pixels, step: float) -> NDArray[np.float32]:
-    """float32, with other colours where an image is transparent: there they are free, or nearly,
-    and smooth ones take fewer bits than any edge would.
+def smooth_where_transparent(pixels: Pixels, step: float) -> NDArray[np.number]:
+    """An image with other colours where it is transparent: there they are free, or nearly, and
+    smooth ones take fewer bits than any edge would. float32, if any of it is.
 
     Errors of colours count multiplied by their opacity. So each is weighed by its square against
     the smoothness around it, the less the coarser the quantiser's step, in grey levels, is.
     """
+    if pixels[..., -1].min() == 255:
+        return pixels
     own = pixels.astype(np.float32)
-    if pixels.shape[2] % 2:
-        return own
     opacity = own[..., -1] / 255
-    if opacity.min() == 1:
-        return own
     if not opacity.any():
         own[..., :-1] = _MIDDLE
         return own
     visible = opacity * opacity
     weights = np.minimum((_SMOOTH / step) ** 2 * visible / np.maximum(1 - visible, 1e-9), 1e9)
     for channel in range(pixels.shape[2] - 1):
-        own[..., channel] = _smooth(own[..., channel], weights)
+        own[..., channel] = _spread(own[..., channel], weights)
     return own
 
 
-def _smooth(x: Array, weights: Array) -> Array:
+def _spread(x: Array, weights: Array) -> Array:
     """About the plane of the least sum of weights * (it - x)^2 and of its squared gradient,
     from the coarsest scale to the finest (after Gortler et al., "The Lumigraph", 1996, sec. 3.4).
     """
@@ -119,7 +117,7 @@ def _smooth(x: Array, weights: Array) -> Array:
     edge = ((0, height % 2), (0, width % 2))
     coarse_weights = _sum_of_four(np.pad(weights, edge))
     coarse = _sum_of_four(np.pad(x * weights, edge)) / np.maximum(coarse_weights, 1e-9)
-    smooth = _smooth(coarse, coarse_weights).repeat(2, 0).repeat(2, 1)[:height, :width]
+    smooth = _spread(coarse, coarse_weights).repeat(2, 0).repeat(2, 1)[:height, :width]
     for _ in range(_SMOOTHED):
         padded = np.pad(smooth, 1, mode="edge")
         around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,50 @@ Array = NDArray[np.floating]
 
 PART = 128  # side of the parts of crops that the filter learns from again
 _CROP = 256  # side of the crops trained on
+_CELL = 64  # what images are padded to multiples of: the same when they are coded
+_GAP = 8  # pixels, at least, between images that share a crop
+_DRAWN = 64  # images, from which those that share a crop are taken
 _REPLAYED = 128  # crops that are kept
 
 
-def random_crop(images: Sequence[Pixels], rng: np.random.Generator) -> Pixels:
-    """Of an image drawn by its area, from a place drawn evenly: what is near an edge is rarer."""
+class Crop(NamedTuple):
+    """pixels: (h, w, channels). area: pixels of an image among them, not of what lies between."""
+
+    pixels: Pixels
+    area: int
+
+
+def random_crop(images: Sequence[Pixels], rng: np.random.Generator) -> Crop:
+    """Of an image drawn by its area, from a place drawn evenly: what is near an edge is rarer. Of
+    small images as many as there is room for. Transparency is an image of its own, drawn as often
+    as the colours."""
     areas = np.array([x.shape[0] * x.shape[1] for x in images], np.float64)
-    pixels = images[int(rng.choice(len(images), p=areas / areas.sum()))]
-    top, left = (int(rng.integers(max(n - _CROP, 0) + 1)) for n in pixels.shape[:2])
-    return pixels[top : top + _CROP, left : left + _CROP]
+    drawn = rng.choice(len(images), size=_DRAWN, p=areas / areas.sum())
+    pixels = images[int(drawn[0])]
+    cell = [-(-(n + _GAP) // _CELL) * _CELL for n in pixels.shape[:2]]
+    rows, columns = (max(_CROP // n, 1) for n in cell)
+    if rows * columns == 1:
+        top, left = (int(rng.integers(max(n - _CROP, 0) + 1)) for n in pixels.shape[:2])
+        pixels = pixels[top : top + _CROP, left : left + _CROP]
+        area = pixels.shape[0] * pixels.shape[1]
+    else:
+        others = [images[i] for i in drawn]
+        others = [x for x in others if x.shape[2] == pixels.shape[2] and _fits(x, cell)]
+        some = [others[i % len(others)] for i in range(rows * columns)]
+        area = sum(x.shape[0] * x.shape[1] for x in some)
+        padded = [
+            np.pad(x, ((0, cell[0] - x.shape[0]), (0, cell[1] - x.shape[1]), (0, 0)), mode="edge")
+            for x in some
+        ]
+        pixels = np.concatenate(
+            [np.concatenate(padded[i * columns : (i + 1) * columns], 1) for i in range(rows)]
+        )
+    transparent = pixels.shape[2] % 2 == 0 and pixels[..., -1].min() < 255
+    return Crop(pixels[..., -1:] if transparent and rng.random() < 0.5 else pixels, area)
+
+
+def _fits(pixels: Pixels, cell: Sequence[int]) -> bool:
+    return all(n + _GAP <= most for n, most in zip(pixels.shape[:2], cell, strict=True))
 
 
 @dataclass(frozen=True)
@@ -77,6 +112,7 @@ class Coded:
     latent are flat, as the layout has them."""
 
     log: int
+    area: int  # pixels that count
     planes: Array  # (planes, h, w), what was to be coded
     where: Layout
     buffer: Array  # latents, in half steps
@@ -99,9 +135,8 @@ class Coded:
 
     def loss(self, bits: float, error: Array) -> Loss:
         squared_error = float(np.vdot(error, error))
-        pixels = self.planes[0].size
-        value = (bits + self.worth * squared_error) / pixels
-        return Loss(bits, squared_error, self.planes.size, pixels, float(value))
+        value = (bits + self.worth * squared_error) / self.area
+        return Loss(bits, squared_error, self.area * len(self.planes), self.area, float(value))
 
 
 @dataclass(frozen=True)

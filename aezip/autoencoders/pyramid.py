@@ -43,12 +43,13 @@ from aezip.nn import ops_of
 Array = NDArray[np.floating]
 
 _WIDTHS = {"hidden": 64, "prediction": 32, "filter": 64}
-_MEASURED = 1 << 24  # pixels from which the collection's typical error is taken
+_MEASURED, _MEASURED_SIDE = 64, 512  # images from which the typical error is taken, of each a part
+_MIDDLE_LOG = 128
 _SAMPLE = 8192  # latents per crop that the context network is trained on
 _REPLAYS = 10  # steps of the filter for one of all
 _PARTS = 4  # of crops for a step of the filter
 _GROUPS = {1: (1,), 2: (1, 1), 3: (3,), 4: (3, 1)}  # colour planes coded together, by channels
-_PASSES = (0, 1, 1, 1, 1, 1, 2, 2, 2, 3)  # of the choice of latents, by effort
+_PASSES = (0, 1, 1, 1, 1, 1, 2, 2, 2, 2)  # of the choice of latents, by effort
 _TRAINING_PASSES = 1  # the second would take as long for hardly other latents
 _GAIN = 0.2  # octaves by which the steps of two quantisers are wider than those of one
 _REFINEMENTS = (0, 0, 0, 0, 0, 0, 0, 1, 2, 4)  # after them, by effort
@@ -174,7 +175,7 @@ class Pyramid(Autoencoder):
                 return self._filter_loss(replay.crops, rng)
         crop = random_crop(images, rng)
         log = round(_FINEST + (_COARSEST - _FINEST) * float(rng.beta(2, 2)))
-        return self._loss(crop, log, sample=(_SAMPLE, rng), filtered=filtered)
+        return self._loss(crop.pixels, log, crop.area, (_SAMPLE, rng), filtered)
 
     def _filter_loss(self, crops: Sequence[Decoded], rng: np.random.Generator) -> Loss:
         """Of parts of crops decoded before, with the gradients of the filter alone."""
@@ -187,8 +188,8 @@ class Pyramid(Autoencoder):
                 postfilter.BLOCK * int(rng.integers(max(n - PART, 0) // postfilter.BLOCK + 1))
                 for n in crop.error.shape[1:]
             )
-            planes = self._to_planes(crop.pixels, crop.log)[0]
-            planes = planes[:, top : top + PART, left : left + PART]
+            part = crop.pixels[top : top + PART, left : left + PART]
+            planes = self._to_planes(part, crop.log)[0]
             error, q = (ops_of(planes).asarray(x) for x in crop.part(top, left))
             image, back = self._filter(planes + error, q, crop.log)
             error = image - planes
@@ -218,7 +219,8 @@ class Pyramid(Autoencoder):
             changed = {k.partition(".")[0] for k, v in p.items() if before.get(k) is not v}
             before.update(p)
             if changed - {"context", "filter"}:
-                coded[:] = [replace(model._code(*crop), undo=[]) for crop in crops]
+                found = [model._code(crop.pixels, log, crop.area) for crop, log in crops]
+                coded[:] = [replace(x, undo=[]) for x in found]
             if changed - {"filter"}:
                 bits[:] = [model._rate(x)[0] for x in coded]
             if changed - {"context"}:
@@ -235,8 +237,10 @@ class Pyramid(Autoencoder):
 
         return evaluate
 
-    def _code(self, pixels: Pixels, log: int) -> Coded:
-        """A crop with the latents that the encoder would choose."""
+    def _code(self, pixels: Pixels, log: int, area: int | None = None) -> Coded:
+        """A crop with the latents that the encoder would choose. area: as of `Crop`; all of it by
+        default."""
+        area = area or pixels.shape[0] * pixels.shape[1]
         planes = self._to_planes(pixels, log)[0]
         where = layout(*planes.shape[1:], self.config["levels"], len(planes))
         bands, back_analysis = lifting.analyse(planes, self.parameters["lifting"])
@@ -262,7 +266,7 @@ class Pyramid(Autoencoder):
             image, back_join = lifting.join(image, group.decoded + expected, taps)
             undo.append((back_join, back_prediction))
         return Coded(
-            log, planes, where, buffer, unrounded, low, details, image, undo, back_analysis
+            log, area, planes, where, buffer, unrounded, low, details, image, undo, back_analysis
         )
 
     def _rate(
@@ -278,16 +282,18 @@ class Pyramid(Autoencoder):
         self,
         pixels: Pixels,
         log: int,
+        area: int | None = None,
         sample: tuple[int, np.random.Generator] | None = None,
         filtered: bool = True,
     ) -> Loss:
-        """Rate and distortion of a crop at a quantiser step, with gradients; sample: as for `rate`.
+        """Rate and distortion of a crop at a quantiser step, with gradients; area: as for `_code`,
+        sample: as for `rate`.
 
         Latents are rounded as the encoder does it, and the gradient passes straight through the
         rounding: additive noise would never show the context model the zeros that most latents
         are.
         """
-        p, coded = self.parameters, self._code(pixels, log)
+        p, coded = self.parameters, self._code(pixels, log, area)
         planes, where, low, details = coded.planes, coded.where, coded.low, coded.details
         bits, back_rate = self._rate(coded, sample, coded.unrounded if filtered else None)
         image = coded.image
@@ -393,39 +399,41 @@ class Pyramid(Autoencoder):
     def _encode(self, pixels: Pixels, log: int, effort: int) -> bytes:
         encoder = Encoder()
         groups = self._to_planes(pixels, log)
-        error = self._expected_errors(pixels, [log])[0]
-        coarser = stepping.coarser(error, self.parameters["typical"], log)
-        stepping.encode(coarser, encoder)
-        log = stepping.own(log, coarser)
+        error = self._expected_errors(groups, [log])[0]
+        units = stepping.coarser(error, self.parameters["typical"], log)
+        stepping.encode(units, encoder)
+        log = stepping.own_step(log, units)
         for planes in groups:
             where = layout(*planes.shape[1:], self.config["levels"], len(planes))
             buffer = self._latents(planes, where, log, effort)
             context.encode(self._network, where, buffer, log, encoder)
         return encoder.finish()
 
-    def _expected_errors(self, pixels: Pixels, logs: Sequence[int]) -> Array:
-        """About the squared error of a sample at each step, in squared grey levels, without
-        coding it: that of the details that will be zero is their energy."""
+    def _expected_errors(self, groups: Sequence[Array], logs: Sequence[int]) -> Array:
+        """About the squared error of a sample at each step, in squared grey levels, of an image's
+        planes that were not coded yet: that of the details that will be zero is their energy."""
         total = np.zeros(len(logs))
-        for planes in self._to_planes(pixels, logs[len(logs) // 2]):
+        for planes in groups:
             for colour, plane in enumerate(planes):
-                bands = lifting.analyse(plane, self.parameters["lifting"])[0]
+                bands = lifting.analyse(plane - plane.mean(), self.parameters["lifting"])[0]
                 for level, details in enumerate(bands.high):
                     for number, log in enumerate(logs):
                         steps = self._band_steps(log)[level, 1:, colour]
                         total[number] += sum(map(stepping.expected_error, details, steps))
-        return total / (COLOURS * pixels.shape[0] * pixels.shape[1])
+        return total / (COLOURS * groups[0][0].size)
 
     def _typical_errors(self, images: Sequence[Pixels]) -> Array:
-        """log2 of what `_expected_errors` says at `stepping.STEPS`: the median over images spread
-        over a collection."""
-        found, pixels = [], 0
-        for i in np.random.default_rng(0).permutation(len(images)):
-            found.append(self._expected_errors(images[i], stepping.STEPS))
-            pixels += images[i].shape[0] * images[i].shape[1]
-            if pixels > _MEASURED:
-                break
-        return np.median([[stepping.log2_of(x) for x in errors] for errors in found], axis=0)
+        """log2 of what `_expected_errors` says at `stepping.STEPS`: the median over some of a
+        collection, without those in which there is nothing."""
+        rng = np.random.default_rng(0)
+        found = []
+        for i in rng.permutation(len(images))[:_MEASURED]:
+            side = _MEASURED_SIDE
+            top, left = (int(rng.integers(max(n - side, 0) + 1)) for n in images[i].shape[:2])
+            planes = self._to_planes(images[i][top : top + side, left : left + side], _MIDDLE_LOG)
+            found.append(self._expected_errors(planes, stepping.STEPS))
+        some = [x for x in found if x.max() > stepping.NOTHING] or found
+        return np.log2(np.maximum(np.median(some, axis=0), 1e-3))
 
     def _latents(
         self, planes: Array, where: Layout, log: int, effort: int
@@ -511,7 +519,7 @@ class Pyramid(Autoencoder):
     ) -> Pixels:
         height, width, channels = shape
         decoder, images = Decoder(payload), []
-        log = stepping.own(log, stepping.decode(decoder))
+        log = stepping.own_step(log, stepping.decode(decoder))
         unit = 1 << self.config["levels"]
         size = -(-height // unit) * unit, -(-width // unit) * unit
         groups = _GROUPS[channels]

@@ -96,8 +96,8 @@ def unstorable(row: Row) -> str:
     if max(row.width, row.height) > _LONGEST_SIDE:
         return f"it has more than {_LONGEST_SIDE:,} pixels a side"
     most = limit("MAX_ROW_BYTES")
-    # As text, 31 bytes for 26; the rest is more than all else can take.
-    if 31 * (len(row.latents) + len(row.exif)) // 26 + 8 * len(row.name) + 4096 > most:
+    # As text, 100 bytes for 84; the rest is more than all else can take.
+    if 100 * (len(row.latents) + len(row.exif)) // 84 + 8 * len(row.name) + 4096 > most:
         return f"its row would be longer than {most:,} bytes (AEZIP_MAX_ROW_BYTES)"
     return ""
 

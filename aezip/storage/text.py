@@ -25,7 +25,7 @@ ALPHABETS = tuple(
 )
 """The characters that take one, two and three bytes in UTF-8: 92, 1,060 and 39,821."""
 
-_BLOCK = 26  # bytes that become a text of 31: nearly as short as any over these alphabets
+_BLOCK = 84  # bytes that become a text of 100: nearly as short as any over these alphabets
 
 
 class _Branch(NamedTuple):
@@ -68,7 +68,7 @@ _PLACES = {
 def encode_bytes(data: bytes) -> str:
     """`data` as text over `ALPHABETS` that takes about 1.19 bytes in UTF-8 for each of data.
 
-    Each block of 26 bytes, and what is left at the end, becomes a text of a length that only its
+    Each block of 84 bytes, and what is left at the end, becomes a text of a length that only its
     number of bytes decides, so no length is stored. It is a number, most significant byte first,
     and stands for the text of that rank among all texts of the length: those that begin with a
     character of one byte first, then by that character's place in its alphabet, then by what
