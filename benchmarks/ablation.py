@@ -11,7 +11,7 @@ import numpy as np
 
 import aezip
 from aezip import metrics, starting
-from aezip.autoencoders import Autoencoder, Pyramid, lifting
+from aezip.autoencoders import Autoencoder, Pyramid, lifting, stepping
 from aezip.entropy.context import Layout
 from aezip.fitting import load_model
 from aezip.storage.hdf5 import write_model
@@ -110,6 +110,8 @@ def main(folder: Path, minutes: float) -> None:
         with mock.patch.object(Pyramid, "_values", lambda self, where, log: all_for_error(where)):
             # In this process: others would not know of it.
             show("without weighing bits", curve(folder, model, work, effort=5, jobs=1))
+        with mock.patch.object(stepping, "coarser", lambda *_: 0):
+            show("with one step for all images", curve(folder, model, work, effort=5, jobs=1))
         for part, (frozen, remove) in PARTS.items():
             autoencoder, header = load_model(start)
             remove(autoencoder.parameters, autoencoder.config["levels"])

@@ -111,7 +111,7 @@ def test_columns_stay_apart_whatever_is_in_them():
     }
     result = bench.Bench(3, 1000, 3, curves["aezip"][1], curves)
     title, own, other = bench.table(result, result.levels()).splitlines()
-    assert len(re.split(r" {2,}", title.strip())) == 4
+    assert len(re.split(r" {2,}", title.strip())) == 5
     assert len(re.split(r" {2,}", own)) == 4 and len(re.split(r" {2,}", other)) == 8
 
 
