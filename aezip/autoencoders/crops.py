@@ -42,32 +42,37 @@ def random_crop(images: Sequence[Pixels], rng: np.random.Generator) -> Crop:
     small images as many as there is room for. Transparency is an image of its own, drawn as often
     as the colours."""
     areas = np.array([x.shape[0] * x.shape[1] for x in images], np.float64)
-    drawn = rng.choice(len(images), size=_DRAWN, p=areas / areas.sum())
-    pixels = images[int(drawn[0])]
-    cell = [-(-(n + _GAP) // _CELL) * _CELL for n in pixels.shape[:2]]
+    first, *others = rng.choice(len(images), size=_DRAWN, p=areas / areas.sum()).tolist()
+    parts = [_part(images[first], rng)]
+    cell = [-(-(n + _GAP) // _CELL) * _CELL for n in parts[0].shape[:2]]
     rows, columns = (max(_CROP // n, 1) for n in cell)
     if rows * columns == 1:
-        top, left = (int(rng.integers(max(n - _CROP, 0) + 1)) for n in pixels.shape[:2])
-        pixels = pixels[top : top + _CROP, left : left + _CROP]
-        area = pixels.shape[0] * pixels.shape[1]
+        (pixels,) = parts
     else:
-        others = [images[i] for i in drawn]
-        others = [x for x in others if x.shape[2] == pixels.shape[2] and _fits(x, cell)]
-        some = [others[i % len(others)] for i in range(rows * columns)]
-        area = sum(x.shape[0] * x.shape[1] for x in some)
-        padded = [
-            np.pad(x, ((0, cell[0] - x.shape[0]), (0, cell[1] - x.shape[1]), (0, 0)), mode="edge")
-            for x in some
-        ]
-        pixels = np.concatenate(
-            [np.concatenate(padded[i * columns : (i + 1) * columns], 1) for i in range(rows)]
-        )
+        for i in others:
+            if len(parts) < rows * columns and images[i].shape[2] == parts[0].shape[2]:
+                part = _part(images[i], rng)
+                parts += [part] if np.all(np.add(part.shape[:2], _GAP) <= cell) else []
+        parts = [parts[i % len(parts)] for i in range(rows * columns)]
+        pixels = _side_by_side(parts, cell, columns)
+    area = sum(x.shape[0] * x.shape[1] for x in parts)
     transparent = pixels.shape[2] % 2 == 0 and pixels[..., -1].min() < 255
     return Crop(pixels[..., -1:] if transparent and rng.random() < 0.5 else pixels, area)
 
 
-def _fits(pixels: Pixels, cell: Sequence[int]) -> bool:
-    return all(n + _GAP <= most for n, most in zip(pixels.shape[:2], cell, strict=True))
+def _part(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    top, left = (int(rng.integers(max(n - _CROP, 0) + 1)) for n in pixels.shape[:2])
+    return pixels[top : top + _CROP, left : left + _CROP]
+
+
+def _side_by_side(parts: Sequence[Pixels], cell: Sequence[int], columns: int) -> Pixels:
+    """Images, each padded to a cell of (height, width), in rows."""
+    cells = [
+        np.pad(x, [*((0, n - m) for n, m in zip(cell, x.shape[:2], strict=True)), (0, 0)], "edge")
+        for x in parts
+    ]
+    rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
+    return np.concatenate(rows)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ def test_of_a_large_image_a_part():
     assert len(places) >= 40
 
 
+def test_of_a_long_and_thin_image_a_part_too():
+    image = np.zeros((20, 3000, 3), np.uint8)
+    crop, *_ = crops([image])
+    assert crop.pixels.shape == (256, 320, 3) and crop.area == 4 * 20 * 256
+
+
 @pytest.mark.parametrize(("side", "cell"), [(24, 64), (56, 64), (57, 128), (64, 128), (100, 128)])
 def test_small_images_share_a_crop(side, cell):
     drawn = set()
