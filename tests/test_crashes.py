@@ -335,7 +335,7 @@ def test_other_images_of_the_same_names_are_not_taken_for_them(folder, tmp_path,
     other.rename(one)
     work(one, resume=True)
     assert aezip.verify(csv, one).wrong == []
-    assert min(aezip.verify(csv, one).psnrs.values()) > 25
+    assert min(aezip.verify(csv, one).psnrs.values()) > 22
 
 
 @pytest.mark.parametrize("field", ["size", "modified", "changed", "inode"])

@@ -436,7 +436,7 @@ def test_evaluation_is_of_a_fixed_sample():
 
 
 def test_every_quality_counts_alike_in_an_evaluation():
-    images, pyramid = [picture(120, 100, 3)], small()
+    images, pyramid = [picture(190, 160, 3)], small()
     each = [pyramid._loss(images[0], log_step(quality)).value for quality in (25, 50, 75, 90)]
     assert max(each) > 1.4 * min(each)
     assert pyramid.evaluate(images).value == pytest.approx(np.prod(each) ** 0.25, rel=1e-5)
@@ -476,7 +476,8 @@ def test_a_seed_settles_all():
 def test_all_kinds_of_images_can_be_trained_on(channels):
     loss = small().sample_loss([picture(33, 50, channels)], 0.9, np.random.default_rng(0))
     assert np.isfinite(loss.value)
-    assert loss.samples == loss.pixels * (3 if channels > 2 else 1)
+    # Of one with transparency, that alone is drawn as often.
+    assert loss.samples / loss.pixels in ({1: {1}, 2: {1}, 3: {3}, 4: {1, 3}}[channels])
 
 
 # --- gradients ---
@@ -587,7 +588,7 @@ def test_gradients_that_pass_straight_through_the_rounding(name):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_filter_learns_of_crops_decoded_before_what_it_learned_of_them_at_once(channels):
-    pyramid, pixels = small(), picture(32, 40, channels)
+    pyramid, pixels = small(), picture(128, 124, channels)
     exact = Pyramid(CONFIG, pyramid.parameters, memory=[])
     rng = np.random.default_rng(0)
     whole = exact.sample_loss([pixels], 0.5, rng).gradients
@@ -595,7 +596,7 @@ def test_the_filter_learns_of_crops_decoded_before_what_it_learned_of_them_at_on
         alone = exact.sample_loss([pixels], 0.5, rng).gradients
         assert all(name.startswith("filter.") for name in alone)
         assert {k for k in whole if k.startswith("filter.")} == set(alone)
-        for name, value in alone.items():  # the crop is smaller than what parts are cut to
+        for name, value in alone.items():  # the crop is no larger than what parts are cut to
             assert relative_error(value, whole[name]) < 0.01  # it is kept in half precision
     assert exact.sample_loss([pixels], 0.5, rng).gradients.keys() == whole.keys()
 
