@@ -106,9 +106,7 @@ class Bench:
         top = min(max(own), max(other), high or np.inf)
         if bottom >= top:
             return None
-        rate = metrics.bd_rate(
-            [*other.values()], [*other], [*own.values()], [*own], bottom, top
-        )
+        rate = metrics.bd_rate([*other.values()], [*other], [*own.values()], [*own], bottom, top)
         return rate, bottom, top
 
     def bd_rate_by_image(

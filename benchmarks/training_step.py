@@ -32,6 +32,7 @@ from aezip.entropy import context, laplace, median
 from aezip.shared import share
 
 CROPS = 2
+UNTRAINED = {"colour", "typical"}  # what the collection says, before training
 QUALITY = 60
 TIMED = 4  # rounds
 
@@ -250,7 +251,7 @@ def torch_gradients(
     worth = LAGRANGIAN / step**2
     weight = 1 / (bits.detach().clamp(min=1) * planes[0].numel()).sqrt()
     loss = (bits + worth * (error * error).sum() + roughly) * weight
-    names = [k for k in p if k != "colour"]
+    names = [k for k in p if k not in UNTRAINED]
     return dict(zip(names, torch.autograd.grad(loss, [p[k] for k in names]), strict=True))
 
 
@@ -338,11 +339,11 @@ def main(folder: Path) -> None:
     model = Pyramid.start(pictures, 75, np.random.default_rng(0))
     rng = np.random.default_rng(1)
     for name, value in model.parameters.items():  # so that no gradient is zero
-        if name != "colour":
+        if name not in UNTRAINED:
             value += rng.normal(scale=0.01, size=value.shape).astype(np.float32)
     torch.set_num_threads(2)
     p = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in model.parameters.items()}
-    log, crop = log_step(QUALITY), random_crop(pictures, rng)
+    log, crop = log_step(QUALITY), random_crop(pictures, rng).pixels
     model.memory = [Replay()]
     crops = model.memory[0].crops
     own = model._loss(crop, log, sample=(pyramid._SAMPLE, np.random.default_rng(2))).gradients
@@ -363,7 +364,7 @@ def main(folder: Path) -> None:
 
     def torch_round() -> None:
         for _ in range(CROPS):
-            torch_gradients(model, p, random_crop(pictures, rng), log, rng)
+            torch_gradients(model, p, random_crop(pictures, rng).pixels, log, rng)
             for _ in range(pyramid._REPLAYS - 1):
                 torch_filter_gradients(model, p, crops, rng)
 

@@ -42,9 +42,7 @@ def principal_axes(images: Sequence[Pixels]) -> Array:
     return axes * np.where(axes.sum(axis=0) < 0, -1, 1)
 
 
-def to_planes(
-    pixels: Pixels, axes: Array, unit: int, step: float
-) -> list[NDArray[np.float32]]:
+def to_planes(pixels: Pixels, axes: Array, unit: int, step: float) -> list[NDArray[np.float32]]:
     """The images to code: planes (1 or 3, h, w), the sides padded to multiples of `unit`. axes:
     (3, 3), as of `principal_axes`. step: the quantiser's, in grey levels."""
     height, width, channels = pixels.shape

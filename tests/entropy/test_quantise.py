@@ -120,13 +120,13 @@ def test_costs_less_than_one_quantiser_alone(photograph, log_step, worth):
     assert found < 0.995 * min(map(of_one, (0.5, 0.6, 0.7, 0.8)))
 
 
-def test_a_second_pass_pays():
+def test_a_second_pass_pays_but_a_good_guess_leaves_it_little():
     where, scaled = photograph_latents("drum", 190)
     costs = [
         sum(bits_and_distortion(where, scaled, optimised(where, scaled, 190, 7, n), 190, 7))
         for n in (1, 2)
     ]
-    assert costs[0] > costs[1]
+    assert costs[1] < costs[0] < 1.002 * costs[1]
 
 
 def test_error_that_is_worth_all_is_small_and_error_worth_nothing_costs_no_bits():
