@@ -191,9 +191,16 @@ def rate(
 
 
 def torch_gradients(
-    model: Pyramid, p: Tensors, pixels: np.ndarray, log: int, rng: np.random.Generator
+    model: Pyramid,
+    p: Tensors,
+    pixels: np.ndarray,
+    log: int,
+    rng: np.random.Generator,
+    known_latents: dict[int, np.ndarray] | None = None,
 ) -> Tensors:
-    """Those of `Pyramid._loss`, by autograd."""
+    """Those of `Pyramid._loss`, by autograd. known_latents: by level, 0 for the low-pass band, in
+    half steps. Chosen anew they may differ: between two of one cost a rounding decides.
+    """
     levels, octaves = model.config["levels"], log / 32
     planes = torch.from_numpy(model._to_planes(pixels, log)[0])
     where = pyramid.layout(*planes.shape[1:], levels, len(planes))
@@ -212,7 +219,9 @@ def torch_gradients(
         key = level - 1, slice(first, first + len(band))
         size, shrink = steps[key][..., None, None], p["shrink"][key][..., None, None, :]
         scaled = band / size
-        if first:
+        if known_latents:
+            half_steps = torch.from_numpy(known_latents[level if first else 0])
+        elif first:
             exactly = scaled.detach().numpy()
             half_steps = torch.from_numpy(model._as_encoded(exactly, level, log, where, buffer))
         else:
@@ -347,7 +356,10 @@ def main(folder: Path) -> None:
     model.memory = [Replay()]
     crops = model.memory[0].crops
     own = model._loss(crop, log, sample=(pyramid._SAMPLE, np.random.default_rng(2))).gradients
-    worst = worst_difference(own, torch_gradients(model, p, crop, log, np.random.default_rng(2)))
+    coded = model._code(crop, log)
+    same = {0: coded.low.q, **{group.level: group.q for group in coded.details}}
+    theirs = torch_gradients(model, p, crop, log, np.random.default_rng(2), same)
+    worst = worst_difference(own, theirs)
     own = model._filter_loss(crops, np.random.default_rng(3)).gradients
     theirs = torch_filter_gradients(model, p, crops, np.random.default_rng(3))
     worst = max(worst, worst_difference(own, theirs))
